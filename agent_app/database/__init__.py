@@ -1,0 +1,1 @@
+"""Postgres: the embedded server or the user's own, its schema, and typed rows out of it."""
