@@ -1,0 +1,1 @@
+"""The agents that agent_app ships, each in its own package."""

@@ -1,0 +1,1 @@
+"""A game of twenty questions between an agent that asks and an agent that answers."""
