@@ -7,7 +7,6 @@
     │   ├── DatabaseRefused         an answer, and it is no
     │   ├── DatabaseVersionTooOld   a server from before our oldest one
     │   ├── PrivilegeMissing        the role may not do what we need
-    │   ├── SchemaBehind            the schema is older than this build
     │   ├── SchemaAhead             the schema is newer than this build
     │   ├── QueryRefused            a query that writes, or that never ends
     │   ├── QueryInvalid            a query that Postgres does not understand
@@ -34,6 +33,7 @@
         ├── ValueNotStorable        a value that is not JSON
         ├── StepTimedOut            an attempt over its limit
         ├── StepExited              a body that tried to end the process
+        ├── InjectedFault           a try that was made to fail on purpose
         ├── DelegateMisused         an agent called in the wrong place
         └── RecordedError           an error whose own class cannot be rebuilt
 
@@ -136,23 +136,6 @@ class PrivilegeMissing(DatabaseError):
 
     def __str__(self) -> str:
         return f"Role {self.role!r} may not {self.action}. A superuser mends it: {self.remedy}"
-
-
-class SchemaBehind(DatabaseError):
-    """The database's schema is older than this build."""
-
-    code = "schema_behind"
-
-    def __init__(self, found: str, needed: str) -> None:
-        super().__init__(found, needed)
-        self.found = found
-        self.needed = needed
-
-    def __str__(self) -> str:
-        return (
-            f"The schema is at {self.found}, this build needs {self.needed}. "
-            "Run `agent-app migrate`."
-        )
 
 
 class SchemaAhead(DatabaseError):
@@ -439,7 +422,7 @@ class RunFailed(RunError):
 
     def __str__(self) -> str:
         return (
-            f"Run {self.run_id!r} failed: {self.reason} "
+            f"Run {self.run_id!r} failed: {self.reason.rstrip('.')}. "
             f"`agent-app steps {self.run_id}` shows how far it came."
         )
 
@@ -531,6 +514,21 @@ class StepExited(StepError):
             f"{self.place!r} raised {self.error}, which would have ended the process under its "
             "other runs; the run failed instead."
         )
+
+
+class InjectedFault(StepError):
+    """A try was made to fail, as `agent-app run --chaos` asks; another try follows."""
+
+    code = "injected_fault"
+
+    def __init__(self, step: str, place: str, attempt: int) -> None:
+        super().__init__(step, place, attempt)
+        self.step = step
+        self.place = place
+        self.attempt = attempt
+
+    def __str__(self) -> str:
+        return f"made to fail on purpose, {self.place} attempt {self.attempt} of {self.step!r} ran."
 
 
 class DelegateMisused(StepError):

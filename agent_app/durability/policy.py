@@ -1,0 +1,144 @@
+"""How often and how long a step is tried: one policy object, chosen by kind, agent and tool."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
+
+from pydantic_ai.exceptions import (
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelRequestRejectedError,
+    ModelServerError,
+    ModelUnavailableError,
+)
+
+from agent_app.errors import AgentInvalid, InjectedFault, StepTimedOut
+from agent_app.settings import Settings
+
+Effect = Literal["pure", "idempotent", "external"]
+
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+_NEVER_RETRIED = (ModelQuotaExceededError, ModelRequestRejectedError)
+_RETRYABLE = (
+    ModelRateLimitError,
+    ModelUnavailableError,
+    ModelServerError,
+    ModelConnectionError,
+    StepTimedOut,
+    InjectedFault,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Say whether another try can help: by category first, then by HTTP status, then by class.
+
+    A spent quota is a 429 too, and no try helps; an error of the tool's own code is a fact. A group
+    is as its members are: all of them must pass.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_retryable(member) for member in error.exceptions)
+    if isinstance(error, _NEVER_RETRIED):
+        return False
+    if isinstance(error, _RETRYABLE) or _is_http(error, "TransportError"):
+        return True
+    status = _http_status(error)
+    return status is not None and (status in _RETRYABLE_STATUS or status >= 500)
+
+
+def retry_after_s(error: BaseException) -> float | None:
+    """Return the seconds that the other side asked to wait, None where it did not ask."""
+    response = _http_response(error)
+    if response is not None:
+        # Pydantic AI reads both forms of the header, seconds and a date.
+        error = ModelHTTPError(response.status_code, "", headers=dict(response.headers))
+    return error.retry_after if isinstance(error, ModelAPIError) else None
+
+
+def _http_status(error: BaseException) -> int | None:
+    if isinstance(error, ModelHTTPError):
+        return error.status_code
+    response = _http_response(error)
+    return response.status_code if response is not None else None
+
+
+def _http_response(error: BaseException) -> Any:
+    return getattr(error, "response", None) if _is_http(error, "HTTPStatusError") else None
+
+
+def _is_http(error: BaseException, name: str) -> bool:
+    """Say whether it is this error of httpx or httpx2: tools use the one or the other."""
+    return any(
+        kind.__name__ == name and kind.__module__.partition(".")[0] in ("httpx", "httpx2")
+        for kind in type(error).__mro__
+    )
+
+
+@dataclass(frozen=True)
+class StepPolicy:
+    """Tries, waits and limits of one step."""
+
+    max_attempts: int = 3
+    """Tries, the first included."""
+    timeout_s: float | None = 600.0
+    """Seconds that one try may take; None is no limit. A synchronous tool's thread is abandoned."""
+    backoff_s: float = 0.5
+    """Seconds before the first retry; doubled for each further one, drawn from 0 to that.
+
+    Full jitter. Source: Marc Brooker, Exponential Backoff And Jitter, AWS Architecture Blog (2015).
+    """
+    backoff_max_s: float = 30.0
+    """Seconds between two tries, at most."""
+    retry_after_max_s: float = 120.0
+    """Seconds that a `Retry-After` is obeyed for, at most; it replaces the backoff."""
+    effect: Effect = "idempotent"
+    """What a second execution does: nothing, the same, or harm (`external`: tried once)."""
+
+    def wait_s(self, attempt: int, error: BaseException, draw: float) -> float:
+        """Return the seconds to wait after failed try `attempt`; `draw` is random in [0, 1)."""
+        asked = retry_after_s(error)
+        if asked is not None:
+            return min(asked, self.retry_after_max_s)
+        return draw * min(self.backoff_s * 2.0 ** (attempt - 1), self.backoff_max_s)
+
+    def changed(self, agent: str, change: Any) -> Self:
+        """Return this policy with what a tool's `metadata={"step": {...}}` sets.
+
+        Raises: AgentInvalid (an unknown key).
+        """
+        if isinstance(change, StepPolicy):
+            return replace(self, **{f.name: getattr(change, f.name) for f in fields(change)})
+        known = {f.name for f in fields(self)}
+        if not isinstance(change, dict) or not known.issuperset(change):
+            raise AgentInvalid(
+                agent, f"a tool's `step` metadata is {change!r}; known keys are {sorted(known)}."
+            )
+        return replace(self, **change)
+
+
+@dataclass(frozen=True)
+class StepPolicies:
+    """The defaults by kind of step."""
+
+    model: StepPolicy = StepPolicy(max_attempts=4)
+    tool: StepPolicy = StepPolicy()
+
+
+def policies_from(settings: Settings) -> StepPolicies:
+    """Return the deployment's defaults."""
+    base = StepPolicy(
+        backoff_s=settings.retry_backoff_s,
+        backoff_max_s=settings.retry_backoff_max_s,
+        retry_after_max_s=settings.retry_after_max_s,
+    )
+    return StepPolicies(
+        model=replace(
+            base, max_attempts=settings.model_max_attempts, timeout_s=settings.model_timeout_s
+        ),
+        tool=replace(
+            base, max_attempts=settings.tool_max_attempts, timeout_s=settings.tool_timeout_s
+        ),
+    )

@@ -1,0 +1,200 @@
+"""DBOS, configured for us: launched with a catalog, destroyed at the end."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from dbos import DBOS, DBOSConfig, run_dbos_database_migrations
+from pydantic import TypeAdapter
+from pydantic_ai.usage import RunUsage
+from pydantic_core import PydanticSerializationError
+
+from agent_app.database.connect import Database
+from agent_app.durability.catalog import Catalog, Runnable
+from agent_app.durability.clients import open_clients
+from agent_app.durability.events import describe_error, emit
+from agent_app.durability.exits import contained_exits, raise_unless_ended
+from agent_app.durability.faults import read_chaos
+from agent_app.durability.policy import policies_from
+from agent_app.durability.scope import RunScope, run_scope
+from agent_app.durability.serializer import JsonSerializer, as_recorded, refuse_pickle
+from agent_app.errors import StepExited, ValueNotStorable
+from agent_app.settings import Settings
+
+APPLICATION = "agent_app"
+"""DBOS's name of the application; it is in dbos-config.yaml too."""
+RECOVERY_QUEUE = "agent_app_recovery"
+"""Where recovered runs wait to be taken; polled ten times a second, DBOS's own once."""
+
+Request = dict[str, Any]
+_workflows: dict[str, Callable[[Request], Coroutine[Any, Any, Request]]] = {}
+_running: dict[asyncio.Task[Any], str] = {}
+_closing = threading.Event()
+"""Set when no further run may start here, though the queue may still hand one over."""
+_USAGE: TypeAdapter[RunUsage] = TypeAdapter(RunUsage)
+_JSON = JsonSerializer()
+
+
+def migrate_dbos(database: Database) -> None:
+    """Bring DBOS's own schema up to date; the caller holds the migration lock."""
+    run_dbos_database_migrations(system_database_url=database.sqlalchemy_url)
+
+
+def workflow_of(runnable: Runnable) -> Callable[[Request], Coroutine[Any, Any, Request]]:
+    """Return the DBOS workflow that executes the runnable; only after `launched`."""
+    return _workflows[runnable.name]
+
+
+@asynccontextmanager
+async def launched(
+    database: Database,
+    settings: Settings,
+    *,
+    executor_id: str,
+    catalog: Catalog,
+    takes_over: bool = True,
+) -> AsyncIterator[None]:
+    """Run DBOS in this process while the block lasts, every run of it on the calling event loop.
+
+    `takes_over` makes it execute recovered runs, whoever found them, from the start; without it,
+    from `accept_recovered` on.
+    Raises: AgentInvalid (an agent that cannot be made durable), before anything starts.
+    """
+    catalog.set_policies(policies_from(settings))
+    refuse_pickle()
+    _quieten_dbos()
+    DBOS(config=_configuration(database, settings, executor_id))
+    DBOS.listen_queues([RECOVERY_QUEUE] if takes_over else [])
+    _register(catalog)
+    _closing.clear()
+    async with open_clients():
+        try:
+            DBOS.launch()
+            await DBOS.register_queue_async(
+                RECOVERY_QUEUE, polling_interval_sec=0.1, on_conflict="never_update"
+            )
+            with contained_exits(asyncio.get_running_loop()):
+                yield
+        finally:
+            await _stop_running()
+            DBOS.destroy(destroy_registry=True)
+
+
+def _register(catalog: Catalog) -> None:
+    _workflows.clear()
+    for runnable in catalog:
+        _workflows[runnable.name] = DBOS.workflow(name=runnable.name)(_as_workflow(runnable))
+
+
+async def _stop_running() -> None:
+    """Stop the workflows of this process where they stand; their runs stay PENDING.
+
+    Before DBOS goes: what failed for want of a database would be recorded as the run's own error.
+    """
+    _closing.set()
+    tasks = [task for task in _running if task is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def running_ids() -> frozenset[str]:
+    """Return the runs that this process executes at this moment."""
+    return frozenset(_running.values())
+
+
+def _configuration(database: Database, settings: Settings, executor_id: str) -> DBOSConfig:
+    return {
+        "name": APPLICATION,
+        "system_database_url": database.sqlalchemy_url,
+        "serializer": JsonSerializer(),
+        "executor_id": executor_id,
+        # Ours, not a hash of the code: every edit would strand the runs that are under way.
+        "application_version": settings.application_version,
+        # We migrate ourselves, under one lock for DBOS's tables and ours.
+        "run_migrations": False,
+        "sys_db_pool_size": settings.database_pool_size,
+        "db_engine_kwargs": {
+            # A ping before each use is two of a step's ten round trips; a lost connection shows
+            # itself as an error that DBOS retries anyway.
+            "pool_pre_ping": False,
+            # The connection used last is the one whose backend is warm.
+            "pool_use_lifo": True,
+        },
+        # More threads than this only contend for the interpreter (1.3 to 1.4 times at 32 runs).
+        "max_executor_threads": settings.executor_thread_count,
+        "log_level": "ERROR",
+    }
+
+
+async def _enter() -> None:
+    """Note that a run executes here; one that comes too late waits for the loop's end instead."""
+    if _closing.is_set():
+        await asyncio.get_running_loop().create_future()
+    task, run_id = asyncio.current_task(), DBOS.workflow_id
+    assert task is not None
+    assert run_id is not None
+    _running[task] = run_id
+    task.add_done_callback(_running.pop)
+
+
+def _as_workflow(runnable: Runnable) -> Callable[[Request], Coroutine[Any, Any, Request]]:
+    async def execute(request: Request) -> Request:
+        await _enter()
+        run_id, task = DBOS.workflow_id, asyncio.current_task()
+        assert run_id is not None
+        scope = RunScope(run_id, runnable.name, request["models"])
+        scope.chaos = read_chaos(request.get("chaos"))
+        emit("run_started", run_id=run_id, agent=runnable.name, subject=request["input"])
+        try:
+            record = await _execute(runnable, request, scope)
+        except Exception as error:
+            raise _failed(error, scope) from error
+        except BaseException as error:
+            try:
+                raise_unless_ended(error, runnable.name, task)
+            except StepExited as exited:
+                raise _failed(exited, scope) from error
+        emit("run_finished", run_id=run_id, agent=runnable.name, value=record["output"])
+        return record
+
+    execute.__qualname__ = execute.__name__ = f"run_{runnable.name}"
+    return execute
+
+
+async def _execute(runnable: Runnable, request: Request, scope: RunScope) -> Request:
+    with run_scope(scope):
+        value = await runnable.execute(runnable.input_type.validate_python(request["input"]))
+    try:
+        output = runnable.output_type.dump_python(value, mode="json")
+        _JSON.serialize(output)  # what DBOS fails to write would leave the run PENDING
+    except (PydanticSerializationError, ValueNotStorable) as error:
+        reason = error.reason if isinstance(error, ValueNotStorable) else str(error).rstrip(".")
+        raise ValueNotStorable("", f"the output of {runnable.name!r}: {reason}") from error
+    usage = _USAGE.dump_python(scope.usage, mode="json")
+    return {"output": output, "usage": usage, "cost_usd": usage.get("cost")}
+
+
+def _failed(error: Exception, scope: RunScope) -> BaseException:
+    """Tell that the run has failed and return its error in the form in which it is recorded."""
+    text = describe_error(error)
+    emit("run_finished", run_id=scope.run_id, agent=scope.agent, error=text)
+    return as_recorded(error)
+
+
+class _RunFailures(logging.Filter):
+    """Keeps DBOS from printing a traceback for each run that fails: the run's own error says it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the record is about something else."""
+        return "Exception encountered in" not in record.getMessage()
+
+
+_RUN_FAILURES = _RunFailures()
+
+
+def _quieten_dbos() -> None:
+    logging.getLogger("dbos").addFilter(_RUN_FAILURES)  # idempotent: always the same object

@@ -1,0 +1,1 @@
+"""Signs of life of executors, and the runs of those that died."""

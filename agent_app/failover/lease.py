@@ -1,0 +1,83 @@
+"""An executor's sign of life: an advisory lock that the server frees when nobody pings it."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from agent_app.database.connect import Database
+from agent_app.errors import DatabaseError
+
+_logger = logging.getLogger(__name__)
+_PINGS_PER_LEASE = 5
+
+LOCK_SQL = "select pg_try_advisory_lock(hashtextextended('agent_app.executor:' || %s, 0)) as held"
+UNLOCK_SQL = "select pg_advisory_unlock(hashtextextended('agent_app.executor:' || %s, 0))"
+
+
+@contextmanager
+def executor_lease(database: Database, executor_id: str, *, lease_s: float) -> Iterator[None]:
+    """Hold the executor's lock while the block runs; to be taken before the first run starts.
+
+    The lock dies with this process at once, and after `lease_s` if the process stops without dying
+    (`idle_session_timeout`, PostgreSQL 14). A lost connection is opened anew; what was taken over
+    meanwhile is fenced by DBOS at its next checkpoint.
+    """
+    keeper = _Keeper(database, executor_id, lease_s)
+    keeper.start()
+    try:
+        yield
+    finally:
+        keeper.stop()
+
+
+class _Keeper:
+    """A connection of its own with a thread that pings it."""
+
+    def __init__(self, database: Database, executor_id: str, lease_s: float) -> None:
+        self._database = database
+        self._executor_id = executor_id
+        self._lease_s = lease_s
+        self._taken = threading.Event()
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._keep, name="executor-lease", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._taken.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(timeout=5)
+
+    def _keep(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._hold()
+            except (psycopg.Error, DatabaseError) as error:
+                if not self._taken.is_set():
+                    self._failure = error
+                    self._taken.set()
+                    return
+                _logger.warning("The executor's lock was lost and is taken again: %s", error)
+                self._ended.wait(min(1.0, self._lease_s / _PINGS_PER_LEASE))
+
+    def _hold(self) -> None:
+        with self._database.connect() as connection:
+            connection.execute(
+                "select set_config('idle_session_timeout', %s, false)",
+                (str(int(self._lease_s * 1000)),),
+            )
+            while not self._ended.is_set():
+                row = connection.execute(LOCK_SQL, (self._executor_id,)).fetchone()
+                if row is not None and row["held"]:
+                    break
+                self._ended.wait(0.05)  # a survivor that recovers our runs lets go in a moment
+            self._taken.set()
+            while not self._ended.wait(self._lease_s / _PINGS_PER_LEASE):
+                connection.execute("select 1")

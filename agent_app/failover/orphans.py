@@ -1,0 +1,114 @@
+"""Runs whose executor died: found by its free lock, handed to whoever lives."""
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from dbos._dbos import _get_dbos_instance
+
+from agent_app.database.connect import Database
+from agent_app.durability.runtime import RECOVERY_QUEUE
+from agent_app.durability.serializer import JsonSerializer
+from agent_app.failover.lease import LOCK_SQL, UNLOCK_SQL
+
+_PENDING: LiteralString = """
+select workflow_uuid as run_id, executor_id, coalesce(serialization, '') as serialization
+from dbos.workflow_status
+where status = 'PENDING' and application_version = %(version)s and executor_id <> %(own)s
+  and (%(run_ids)s::text[] is null or workflow_uuid = any(%(run_ids)s))
+order by created_at
+"""
+_QUEUED: LiteralString = """
+select 1 from dbos.workflow_status
+where status = 'ENQUEUED' and application_version = %(version)s and queue_name = %(queue)s limit 1
+"""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What one look for orphaned runs brought."""
+
+    recovered: tuple[str, ...]
+    """Runs that wait to be taken again, oldest first."""
+    held: tuple[str, ...]
+    """Runs that a living executor executes."""
+    refused: tuple[tuple[str, str], ...]
+    """Runs whose stored values we do not decode, each with its tag."""
+
+
+def recover_orphans(
+    database: Database,
+    *,
+    own_executor_id: str,
+    application_version: str,
+    run_ids: Collection[str] | None = None,
+) -> Recovery:
+    """Hand the unfinished runs of dead executors, all or the given ones, to the recovery queue.
+
+    Harmless when two survivors do it at once: a run moves only while its row still names the dead
+    executor, and the queue gives it to exactly one.
+    """
+    recovered: list[str] = []
+    held: list[str] = []
+    refused: list[tuple[str, str]] = []
+    with database.connect() as connection:
+        rows = connection.execute(
+            _PENDING,
+            {
+                "version": application_version,
+                "own": own_executor_id,
+                "run_ids": None if run_ids is None else list(run_ids),
+            },
+        ).fetchall()
+        for executor_id, runs in _by_executor(rows, refused).items():
+            if _is_alive(connection, executor_id):
+                held += runs
+                continue
+            try:
+                recovered += [run for run in runs if _hand_over(run, executor_id)]
+            finally:
+                connection.execute(UNLOCK_SQL, (executor_id,))
+        queued = {"version": application_version, "queue": RECOVERY_QUEUE}
+        if connection.execute(_QUEUED, queued).fetchone():
+            accept_recovered()
+    return Recovery(tuple(recovered), tuple(held), tuple(refused))
+
+
+def _by_executor(
+    rows: list[dict[str, Any]], refused: list[tuple[str, str]]
+) -> dict[str, list[str]]:
+    runs: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row["serialization"] == JsonSerializer().name():
+            runs[row["executor_id"]].append(row["run_id"])
+        else:
+            refused.append((row["run_id"], row["serialization"]))
+    return runs
+
+
+def _is_alive(connection: psycopg.Connection[dict[str, Any]], executor_id: str) -> bool:
+    """Say whether the executor holds its lock; if not, we hold it now."""
+    row = connection.execute(LOCK_SQL, (executor_id,)).fetchone()
+    return row is None or not row["held"]
+
+
+def accept_recovered() -> None:
+    """Execute what lies in the recovery queue from now on, within about a second; idempotent.
+
+    A process that looked for nothing must not take what another one has found: it would drop it at
+    its own end. A private name of DBOS 3.4, which fixes before the launch what is listened to.
+    """
+    listened = _get_dbos_instance()._listening_queues
+    if listened is not None and RECOVERY_QUEUE not in listened:
+        listened.append(RECOVERY_QUEUE)
+
+
+def _hand_over(run_id: str, dead_executor_id: str) -> bool:
+    """Move one PENDING run to the recovery queue; False if somebody else was faster.
+
+    A private name of DBOS 3.4, used here alone: open-source DBOS recovers only its own executor's.
+    """
+    system_database = _get_dbos_instance()._sys_db
+    return system_database.reenqueue_for_recovery(run_id, [dead_executor_id], RECOVERY_QUEUE)

@@ -1,0 +1,97 @@
+"""Names that DBOS and Pydantic AI call private or may move: an upgrade must fail here first."""
+
+import inspect
+
+from dbos import DBOS, StepReservation
+from dbos import error as dbos_error
+from dbos._core import WorkflowHandleAsyncPolling
+from dbos._serialization import DefaultSerializer
+from pydantic_ai import Agent
+from pydantic_ai.durable_exec import (
+    BaseDurabilityCapability,
+    CallableOperationBackend,
+    DurableOperationNamer,
+)
+from pydantic_ai.durable_exec._operation import DurableOperationId
+from pydantic_ai.durable_exec._operation_names import DurableInvocationName
+
+from agent_app.durability.naming import StepNamer
+
+
+def test_pickle_is_read_by_this_class() -> None:
+    """DBOS unpickles through it, whatever serializer is configured; both methods are replaced."""
+    assert DefaultSerializer().name() == "py_pickle"
+    assert {"serialize", "deserialize"} <= set(vars(DefaultSerializer))
+
+
+def test_a_reserved_step_executes_with_these_options() -> None:
+    """A number is drawn with `reserve_step`, executed later, preemptible."""
+    assert list(inspect.signature(DBOS.reserve_step).parameters) == []
+    parameters = list(inspect.signature(StepReservation.run_async).parameters)
+    assert parameters[:3] == ["self", "dbos_step_options", "func"]
+    assert "step_id" in StepReservation.__annotations__ or hasattr(StepReservation, "step_id")
+
+
+def test_a_process_can_begin_to_listen_to_a_queue_late() -> None:
+    """DBOS keeps the names of the queues that a process listens to where we add one."""
+    assert "self._listening_queues" in inspect.getsource(DBOS.__init__)
+    assert callable(DBOS.listen_queues)
+
+
+def test_errors_of_dbos_have_these_shapes() -> None:
+    """What we translate or let pass."""
+    unexpected = dbos_error.DBOSUnexpectedStepError("r", 1, "asked", "recorded")
+    assert unexpected.inputs == ("r", 1, "asked", "recorded")
+    assert issubclass(dbos_error.DBOSAwaitedWorkflowCancelledError, Exception)
+    assert issubclass(dbos_error.DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded, Exception)
+    for signal in (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError):
+        assert not issubclass(signal, Exception)
+
+
+def test_an_attached_child_has_this_handle() -> None:
+    """A handle of this class says that the run was there before."""
+    assert {"get_status", "get_result"} <= set(dir(WorkflowHandleAsyncPolling))
+
+
+def test_the_builder_surface_has_these_hooks() -> None:
+    """Methods of the capability that we override or call, the underscored ones above all."""
+    for name in (
+        "_bind_to_agent",
+        "_durable_run_context_scope",
+        "_reject_runtime_toolsets",
+        "_wrap_other_leaf_toolset",
+        "after_tool_validate",
+        "for_agent",
+        "get_default_run_id",
+        "get_run_clock",
+        "get_run_start_time",
+        "prepare_tools",
+        "wrap_run",
+        "wrap_tool_execute",
+    ):
+        assert callable(getattr(BaseDurabilityCapability, name)), name
+    assert {"using_sleep", "parallel_tool_call_execution_mode", "iter"} <= set(dir(Agent))
+    parameters = inspect.signature(CallableOperationBackend.execute).parameters
+    assert set(parameters) == {"self", "operation_id", "name", "body", "cache_key", "config"}
+
+
+def test_a_step_name_is_this_object() -> None:
+    """A namer returns the class whose module is private."""
+    assert DurableInvocationName("a.model").operation_name == "a.model"
+    assert DurableOperationNamer in StepNamer.__mro__
+
+
+def test_every_kind_of_operation_has_a_name() -> None:
+    """A kind that a new version adds must be named here before it is recorded."""
+    known = {
+        "CapabilityOperationId",
+        "EventStreamHandlerId",
+        "ModelCancelSuspendedResponseId",
+        "ModelCompactMessagesId",
+        "ModelRequestId",
+        "ToolsetCallToolId",
+        "ToolsetGetInstructionsId",
+        "ToolsetGetToolsId",
+        "ToolsetValidateToolArgumentsId",
+    }
+    assert {kind.__name__ for kind in DurableOperationId.__args__} == known
