@@ -1,0 +1,178 @@
+"""What the executing commands do once the application is open."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from agent_app.application import Application
+from agent_app.cli.live import LiveLines
+from agent_app.cli.printing import console, notice, print_json, print_record
+from agent_app.database.read import RunRow
+from agent_app.durability.faults import Chaos
+from agent_app.errors import AgentAppError, DatabaseError, PayloadRefused
+from agent_app.failover.orphans import Recovery
+from agent_app.operations.control import (
+    executed_roots,
+    recover_all,
+    recover_run,
+    resume_run,
+    waiting_roots,
+)
+from agent_app.operations.read import get_run
+from agent_app.operations.start import (
+    choose_chaos,
+    choose_models,
+    new_run_id,
+    start_run,
+    wait_for_run,
+)
+
+_LOOK_S = 1.0
+"""Seconds between two looks for runs that were left behind."""
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What a person wants to be run."""
+
+    agent: str
+    text: str | None
+    """The input as typed, None for none."""
+    run_id: str | None
+    models: Mapping[str, str]
+    chaos: float | None = None
+    """Share of tries that are to fail."""
+    seed: int | None = None
+
+
+async def execute_new_run(app: Application, wanted: NewRun, lines: LiveLines) -> int:
+    """Start a run, show it, print its result; then wait for runs that were taken over besides."""
+    agent = wanted.agent
+    value = app.catalog.find(agent).read_text(wanted.text)
+    chosen = choose_models(app.catalog, app.settings, wanted.models)
+    run_id = wanted.run_id or new_run_id()
+    chaos = choose_chaos(wanted.chaos, wanted.seed, run_id)
+    left = await _take_over(app)
+    lines.watch(run_id, agent)
+    with lines.showing():
+        await start_run(app.catalog, agent, value, run_id=run_id, models=chosen, chaos=chaos)
+        notice(f"Run {run_id} ({agent})" + describe_chaos(chaos))
+        await _tell_of_other_executor(app, run_id)
+        code = await _finish(app, run_id, lines)
+    await _wait_for_others(app, [row for row in left if row.run_id != run_id])
+    return code
+
+
+def describe_chaos(chaos: Chaos | None) -> str:
+    """Return what a person is told of faults on purpose, the seed in particular."""
+    return "" if chaos is None else f", faults in {chaos.share:.0%} of the tries, seed {chaos.seed}"
+
+
+async def execute_left_runs(app: Application, lines: LiveLines) -> int:
+    """Go on with every run that a dead process left, and print each result."""
+    rows = await _take_over(app, lines)
+    if not rows:
+        notice("Nothing is left to go on with.")
+    with lines.showing():
+        codes = [await _finish(app, row.run_id, lines) for row in rows]
+    await _wait_for_others(app, [])
+    return max(codes, default=0)
+
+
+async def execute_left_run(app: Application, run_id: str, lines: LiveLines) -> int:
+    """Go on with one run, and print its result."""
+    row = await asyncio.to_thread(get_run, app.database, run_id)
+    app.catalog.find(row.agent)
+    lines.watch(run_id, row.agent)
+    with lines.showing():
+        await resume_run(app.database, run_id, app.executor)
+        code = await _finish(app, run_id, lines)
+    await _wait_for_others(app, [])
+    return code
+
+
+async def execute_forever(app: Application) -> int:
+    """Take over what others leave behind, until a signal comes."""
+    notice(f"Executor {app.executor.executor_id} is ready.")
+    with suppress(asyncio.CancelledError):  # to be stopped is how a worker ends well
+        while True:
+            with suppress(DatabaseError):  # a server that restarts is looked for again
+                recovery = await asyncio.to_thread(recover_all, app.database, app.executor)
+                for run_id in recovery.recovered:
+                    notice(f"Run {run_id} goes on here.")
+            await asyncio.sleep(_LOOK_S)
+    notice("Stopped; what was under way goes on in the next worker.")
+    return 0
+
+
+async def _tell_of_other_executor(app: Application, run_id: str) -> None:
+    row = await asyncio.to_thread(get_run, app.database, run_id)
+    if row.status == "PENDING" and row.executor_id != app.executor.executor_id:
+        notice("Another process executes it; waiting for its end.")
+
+
+async def _take_over(app: Application, lines: LiveLines | None = None) -> list[RunRow]:
+    recovery: Recovery = await asyncio.to_thread(recover_all, app.database, app.executor)
+    if recovery.held:
+        notice(f"Living processes execute {len(recovery.held)} other runs; they are left to them.")
+    for run_id, tag in recovery.refused:
+        notice(f"Run {run_id} is left alone. {PayloadRefused(tag)}")
+    rows = await asyncio.to_thread(waiting_roots, app.database, recovery, app.executor)
+    for row in rows:
+        notice(f"Run {row.run_id} ({row.agent}) goes on from its last checkpoint.")
+        if lines is not None:
+            lines.watch(row.run_id, row.agent)
+    return rows
+
+
+async def _finish(app: Application, run_id: str, lines: LiveLines) -> int:
+    """Wait for the run's end and print it; an error is printed and makes the code 1."""
+    try:
+        record = await _wait(app, run_id)
+    except AgentAppError as error:
+        notice(str(error))
+        return 1
+    row = await asyncio.to_thread(get_run, app.database, run_id)
+    lines.stop()
+    if lines.is_silent:
+        print_json({"run_id": run_id, "agent": row.agent, "status": row.status, **record})
+    else:
+        print_record(run_id, record, console(), is_told=lines.has_told(run_id))
+    return 0
+
+
+async def _wait(app: Application, run_id: str) -> dict[str, Any]:
+    """Wait for the run's end; go on with it here if the process that executes it dies."""
+    watch = asyncio.create_task(_watch(app, run_id))
+    try:
+        return await wait_for_run(run_id)
+    finally:
+        watch.cancel()
+
+
+async def _watch(app: Application, run_id: str) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        with suppress(DatabaseError):  # a server that restarts is looked for again
+            recovery = await asyncio.to_thread(recover_run, app.database, run_id, app.executor)
+            if run_id in recovery.recovered:
+                notice(f"The process that executed run {run_id} has died; it goes on here.")
+
+
+async def _wait_for_others(app: Application, rows: Sequence[RunRow]) -> None:
+    """Wait for runs that were taken over: to leave them now would send their calls once more.
+
+    Those are the given ones, and those that were found by others and are executed here.
+    """
+    left = list(rows)
+    while left or (left := await asyncio.to_thread(executed_roots, app.database)):
+        row = left.pop(0)
+        notice(
+            f"Waiting for run {row.run_id} ({row.agent}), which was taken over; Ctrl-C leaves it."
+        )
+        try:
+            await _wait(app, row.run_id)
+        except AgentAppError as error:
+            notice(str(error))

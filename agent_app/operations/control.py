@@ -1,0 +1,129 @@
+"""Cancel a run, and go on with those that were left behind."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dbos import DBOS, DBOSClient
+
+from agent_app.database.connect import Database
+from agent_app.database.read import RunRow, read_descendants, read_run, read_runs
+from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
+from agent_app.durability.serializer import JsonSerializer, refuse_pickle
+from agent_app.errors import PayloadRefused, RunNotCancellable, RunNotFound, RunNotResumable
+from agent_app.failover.orphans import Recovery, accept_recovered, recover_orphans
+from agent_app.operations.read import refuse_foreign_payloads
+
+_UNFINISHED = ("PENDING", "ENQUEUED", "DELAYED")
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Who goes on: this process."""
+
+    executor_id: str
+    """New at every boot: two processes under one ID would recover each other's living runs."""
+    version: str
+    """The application version; recovery stays within it."""
+
+
+def cancel_run(database: Database, run_id: str) -> list[str]:
+    """Cancel a run with all its unfinished children and return their IDs, the run's own first.
+
+    Durable at once; code that executes stops within about a second, at its next step at the latest.
+    Raises: RunNotFound; RunNotCancellable (it has finished).
+    """
+    run = read_run(database, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    if run.status not in _UNFINISHED:
+        raise RunNotCancellable(run_id, run.status)
+    cancelled = [run_id, *_with_status(database, run_id, _UNFINISHED)]
+    refuse_pickle()
+    client = DBOSClient(system_database_url=database.sqlalchemy_url, serializer=JsonSerializer())
+    try:
+        client.cancel_workflows(cancelled)
+    finally:
+        client.destroy()
+    return cancelled
+
+
+def recover_all(database: Database, executor: Executor) -> Recovery:
+    """Hand every run of a dead executor to this process's queue; at once, harmless to repeat."""
+    return recover_orphans(
+        database,
+        own_executor_id=executor.executor_id,
+        application_version=executor.version,
+    )
+
+
+async def resume_run(database: Database, run_id: str, executor: Executor) -> None:
+    """Go on with one run and the children that it waits for, from their last checkpoints.
+
+    Raises: RunNotFound; PayloadRefused; RunNotResumable (finished, or executed by somebody else).
+    """
+    run = read_run(database, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    if run.status in ("SUCCESS", "ERROR"):
+        raise RunNotResumable(run_id, f"it has ended with {run.status}")
+    if run.application_version != executor.version:
+        raise RunNotResumable(
+            run_id, f"it belongs to application version {run.application_version!r}"
+        )
+    refuse_foreign_payloads([run])
+    if run.status in _UNFINISHED:  # an enqueued run may wait for children whose executor died
+        _refuse_held(run_id, recover_run(database, run_id, executor))
+    else:
+        stopped = [run_id, *_with_status(database, run_id, (run.status,))]
+        await DBOS.resume_workflows_async(stopped, queue_name=RECOVERY_QUEUE)
+        accept_recovered()
+
+
+def recover_run(database: Database, run_id: str, executor: Executor) -> Recovery:
+    """Hand the run and its children to the queue where their executors died; idempotent."""
+    return recover_orphans(
+        database,
+        own_executor_id=executor.executor_id,
+        application_version=executor.version,
+        run_ids=[run_id, *read_descendants(database, run_id)],
+    )
+
+
+def _refuse_held(run_id: str, recovery: Recovery) -> None:
+    for refused_id, tag in recovery.refused:
+        if refused_id == run_id:
+            raise PayloadRefused(tag)
+    if run_id in recovery.held:
+        raise RunNotResumable(run_id, "a living process executes it")
+
+
+def waiting_roots(database: Database, recovery: Recovery, executor: Executor) -> list[RunRow]:
+    """Return the runs that this process will execute next, oldest first, without their children.
+
+    These are the recovered ones, and those that an earlier recovery queued before it died itself.
+    """
+    queued = read_runs(database, status="ENQUEUED", limit=1000)
+    rows = {
+        row.run_id: row
+        for row in queued
+        # An error of a run that has not ended is the view's word for values that are not ours.
+        if row.application_version == executor.version and row.error is None
+    }
+    for run_id in recovery.recovered:
+        row = read_run(database, run_id)
+        if row is not None and row.error is None:
+            rows[run_id] = row
+    roots = (row for row in rows.values() if row.parent_run_id not in rows)
+    return sorted(roots, key=lambda row: row.created_at)
+
+
+def executed_roots(database: Database) -> list[RunRow]:
+    """Return the runs that this process executes at this moment, without their children."""
+    own = running_ids()
+    rows = (read_run(database, run_id) for run_id in own)
+    return [row for row in rows if row is not None and row.parent_run_id not in own]
+
+
+def _with_status(database: Database, run_id: str, statuses: Iterable[str]) -> list[str]:
+    rows = (read_run(database, child) for child in read_descendants(database, run_id))
+    return [row.run_id for row in rows if row is not None and row.status in statuses]

@@ -1,0 +1,139 @@
+"""Start a run, or attach to the one that has its ID, and wait for its end."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from dbos import DBOS, SetWorkflowID
+from dbos import error as dbos_error
+from pydantic_ai.exceptions import UserError
+
+from agent_app.durability.catalog import EVERY_SHIPPED_AGENT, Catalog
+from agent_app.durability.clients import build_model
+from agent_app.durability.events import describe_error
+from agent_app.durability.faults import Chaos
+from agent_app.durability.identity import digest
+from agent_app.durability.runtime import workflow_of
+from agent_app.errors import (
+    ConfigurationInvalid,
+    PayloadRefused,
+    RunCancelled,
+    RunFailed,
+    RunIdInvalid,
+    RunInputConflict,
+    RunNotFound,
+    RunNotResumable,
+)
+from agent_app.settings import OFFLINE_MODEL, Settings
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+_POLL_S = 0.1
+
+
+def new_run_id() -> str:
+    """Return an ID that no run has: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+def choose_models(
+    catalog: Catalog, settings: Settings, changes: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the model strings that a run is started with and keeps, by agent name.
+
+    `changes` go before the settings; the key `*` stands for every shipped agent.
+    Raises: AgentNotFound (no agent has a key's name); ConfigurationInvalid (no such model, or its
+    provider lacks its key).
+    """
+    models = {EVERY_SHIPPED_AGENT: settings.model, **settings.models, **changes}
+    for agent, model in models.items():
+        if agent != EVERY_SHIPPED_AGENT:
+            catalog.find(agent)
+        if model != OFFLINE_MODEL:
+            try:
+                build_model(model)
+            except (UserError, ValueError, ImportError) as error:
+                raise ConfigurationInvalid(f"Model {model!r} cannot be used: {error}") from error
+    if models[EVERY_SHIPPED_AGENT] == OFFLINE_MODEL:
+        del models[EVERY_SHIPPED_AGENT]
+    return models
+
+
+def choose_chaos(share: float | None, seed: int | None, run_id: str) -> Chaos | None:
+    """Return the faults that a run is started with; without a seed, its ID chooses them.
+
+    Raises: ConfigurationInvalid (a seed for no faults).
+    """
+    if share is None:
+        if seed is not None:
+            raise ConfigurationInvalid(
+                "--seed chooses faults; --chaos with their share is missing."
+            )
+        return None
+    return Chaos(share, int(digest(run_id), 16) % 1_000_000 if seed is None else seed, run_id)
+
+
+async def start_run(
+    catalog: Catalog,
+    name: str,
+    value: Any,
+    *,
+    run_id: str,
+    models: Mapping[str, str],
+    chaos: Chaos | None = None,
+) -> None:
+    """Start a run of `name` under `run_id`, durably; with the same input again, attach to it.
+
+    With `chaos`, a share of its tries and of its children's fails on purpose.
+    Raises: AgentNotFound; InputInvalid; RunIdInvalid; RunInputConflict (the ID belongs to another
+    run, which is untouched); PayloadRefused (its row was not written by us); RunNotResumable (it
+    belongs to another application version).
+    """
+    runnable = catalog.find(name)
+    if not _RUN_ID.fullmatch(run_id):
+        raise RunIdInvalid(run_id)
+    request = {"input": runnable.parse(value, models), "models": dict(models)}
+    if chaos is not None:
+        request["chaos"] = chaos.as_json()
+    await _refuse_foreign_row(run_id, name, request)
+    try:
+        with SetWorkflowID(run_id):
+            await DBOS.start_workflow_async(workflow_of(runnable), request)
+    except dbos_error.DBOSConflictingWorkflowError as error:
+        raise RunInputConflict(run_id, name) from error
+    await _refuse_foreign_row(run_id, name, request)  # somebody may have been faster
+
+
+async def _refuse_foreign_row(run_id: str, name: str, request: dict[str, Any]) -> None:
+    status = await DBOS.get_workflow_status_async(run_id)
+    if status is None:
+        return
+    if not isinstance(status.input, dict):
+        raise PayloadRefused("a format that is not ours")
+    stored = next(iter(status.input["args"]), None)
+    if status.name != name or digest(stored) != digest(request):
+        raise RunInputConflict(run_id, status.name)
+    version = status.app_version
+    if status.status in ("PENDING", "ENQUEUED") and version != DBOS.application_version:
+        raise RunNotResumable(run_id, f"it belongs to application version {version!r}")
+
+
+async def wait_for_run(run_id: str) -> dict[str, Any]:
+    """Return the finished run's record: `output`, `usage` and `cost_usd`, all JSON.
+
+    Raises: RunNotFound; RunCancelled; RunFailed (with the run's own error as its cause).
+    """
+    try:
+        handle: Any = await DBOS.retrieve_workflow_async(run_id)
+        record: dict[str, Any] = await handle.get_result(polling_interval_sec=_POLL_S)
+    except dbos_error.DBOSNonExistentWorkflowError as error:
+        raise RunNotFound(run_id) from error
+    except dbos_error.DBOSAwaitedWorkflowCancelledError as error:
+        raise RunCancelled(run_id) from error
+    except dbos_error.DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded as error:
+        raise RunFailed(
+            run_id, f"it was recovered too often and given up; `agent-app resume {run_id}` insists."
+        ) from error
+    except Exception as error:
+        raise RunFailed(run_id, describe_error(error)) from error
+    return record
