@@ -1,0 +1,162 @@
+"""SIGKILL after every commit and inside every body of three subjects, then one recovery."""
+
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.crash.conftest import Tell
+from tests.crash.driver import Life
+from tests.crash.effects import count_starts
+from tests.crash.laboratory import Laboratory, Mark, Step, of_run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is killed, and what it must show by itself."""
+
+    agent: str
+    text: str
+    is_sequential: bool
+    """Say whether one thing happens at a time, so that each kill leaves exactly its own rows."""
+
+
+SUBJECTS = [
+    Subject("twenty-questions", "rabbit", is_sequential=True),
+    Subject("five-tools", "go", is_sequential=False),
+    Subject("three-diggers", "here there yonder", is_sequential=False),
+]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What the subject does when nobody kills it; run IDs are cut to what follows the root's."""
+
+    record: Any
+    steps: dict[str, list[tuple[int, str, str | None]]]
+    bodies: Counter[tuple[str, int, str]]
+    places: dict[str, int]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.agent)
+def test_run_survives_a_kill_at_every_boundary_and_in_every_body(
+    laboratory: Laboratory, tell: Tell, subject: Subject
+) -> None:
+    """Each killed run ends with the undisturbed result, and no completed step is executed again."""
+    undisturbed = _run_undisturbed(laboratory, subject)
+    kills = [
+        (place, number)
+        for place in ("commit", "start", "end")[: 2 if subject.is_sequential else 3]
+        for number in range(1, undisturbed.places[place] + 1)
+    ]
+    roots = {f"{place}-{number}": (place, number) for place, number in kills}
+    _kill_all(laboratory, subject, roots)
+    _check_that_kills_hit(laboratory, subject, roots)
+    mark = laboratory.mark()
+
+    resumer = laboratory.zygote.start(laboratory.plan("recover", *roots, is_flipped=True))
+    records = resumer.json()["records"]
+
+    assert [root for root in roots if records[root] != undisturbed.record] == []
+    repeated = laboratory.repeated(mark)
+    bodies = sum(place != "commit" for place, _ in kills)
+    tell(subject.agent, len(kills) - bodies, bodies, len(repeated))
+    assert repeated == set()
+    for root in roots:
+        _check_run(laboratory, undisturbed, root, mark, resumer)
+
+
+def _run_undisturbed(laboratory: Laboratory, subject: Subject) -> Undisturbed:
+    """Run it once and check that the hooks see all there is to see."""
+    root = "undisturbed"
+    plan = laboratory.plan("start", root, agent=subject.agent, text=subject.text)
+    printed = laboratory.zygote.start(plan).json()
+    steps, effects = laboratory.steps(), laboratory.effects()
+    statuses = of_run(laboratory.statuses(), root)
+    places = printed["counts"]
+    bodies = Counter(
+        (effect.step[0][len(root) :], effect.step[1], effect.body)
+        for effect in effects
+        if effect.phase == "start"
+    )
+    assert set(statuses.values()) == {"SUCCESS"}
+    assert places["commit"] == len(steps) + 2 * len(statuses)  # each run's row and its outcome
+    assert places["start"] == places["end"] == bodies.total() == len(effects) / 2
+    assert all(effect.run_id is not None for effect in effects)
+    return Undisturbed(printed["records"][root], _step_lists(steps, root), bodies, places)
+
+
+def _kill_all(laboratory: Laboratory, subject: Subject, roots: dict[str, tuple[str, int]]) -> None:
+    plans = [
+        laboratory.plan("start", root, agent=subject.agent, text=subject.text, kill=kill)
+        for root, kill in roots.items()
+    ]
+    lives = laboratory.zygote.run_all(plans)
+    laboratory.wait_for_silence()
+    assert {life.wait() for life in lives} == {-signal.SIGKILL}, lives[0].stderr
+
+
+def _check_that_kills_hit(
+    laboratory: Laboratory,
+    subject: Subject,
+    roots: dict[str, tuple[str, int]],
+) -> None:
+    """Check that the n-th commit was committed when the process died, and that nothing followed."""
+    statuses, effects, found = laboratory.statuses(), laboratory.effects(), laboratory.steps()
+    for root, (place, number) in roots.items():
+        own = of_run(statuses, root)
+        steps = sum(len(own_steps) for own_steps in _step_lists(found, root).values())
+        commits = len(own) + steps + sum(status == "SUCCESS" for status in own.values())
+        phases = Counter(e.phase for e in effects if _belongs(e.run_id, root))
+        if place == "commit":
+            assert commits == number if subject.is_sequential else commits >= number
+        elif place == "start":
+            assert phases["start"] == number
+        else:
+            assert phases["end"] == number - 1
+
+
+def _check_run(
+    laboratory: Laboratory,
+    undisturbed: Undisturbed,
+    root: str,
+    mark: Mark,
+    resumer: Life,
+) -> None:
+    """Check one run after its recovery: steps, children, and how often each body began."""
+    assert _step_lists(laboratory.steps(), root) == undisturbed.steps
+    statuses = of_run(laboratory.statuses(), root)
+    assert statuses == dict.fromkeys(of_run(_runs(undisturbed), "root"), "SUCCESS")
+    effects = laboratory.effects()
+    for (child, number, body), tries in undisturbed.bodies.items():
+        step = (root + child, number)
+        starts = count_starts(effects, step)
+        again = count_starts(effects, step, process_id=resumer.process_id)
+        if step in mark.completed:
+            assert (starts, again) == (tries, 0)
+        elif body == "ring":  # the other side counts the tries, in whichever life
+            assert again == max(tries - (starts - again), 1)
+        else:
+            assert (again, starts) in ((1, 1), (1, 2))
+
+
+def _runs(undisturbed: Undisturbed) -> dict[str, None]:
+    return {f"root{child}": None for child in undisturbed.steps}
+
+
+def _step_lists(steps: Sequence[Step], root: str) -> dict[str, list[tuple[int, str, str | None]]]:
+    lists: dict[str, list[tuple[int, str, str | None]]] = {}
+    for step in steps:
+        if _belongs(step.run_id, root):
+            found = lists.setdefault(step.run_id[len(root) :], [])
+            found.append((step.number, step.name, step.of))
+    return lists
+
+
+def _belongs(run_id: str | None, root: str) -> bool:
+    return run_id is not None and (run_id == root or run_id.startswith(f"{root}:"))
