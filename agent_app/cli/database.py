@@ -44,12 +44,16 @@ def sql(
         notice(f"Only the first {len(result.rows)} rows are shown.")
 
 
-def migrate() -> None:
+def migrate(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Create the schema or bring it up to date; every other command does it by itself."""
     from agent_app.cli.opening import reading
+    from agent_app.cli.printing import print_json
 
     with reading() as database:
-        print(f"The schema of {database.address} is up to date.")
+        if json:
+            print_json({"database": database.address, "is_current": True})
+        else:
+            print(f"The schema of {database.address} is up to date.")
 
 
 def _open_psql(database: "Database") -> None:

@@ -77,13 +77,17 @@ def steps(run_id: _RunId, json: _Json = False) -> None:
     _refuse_foreign_payloads(rows)
 
 
-def cancel(run_id: _RunId) -> None:
+def cancel(run_id: _RunId, json: _Json = False) -> None:
     """Cancel a run and the children that it waits for."""
     from agent_app.cli.opening import reading
+    from agent_app.cli.printing import print_json
     from agent_app.operations.control import cancel_run
 
     with reading() as database:
         cancelled = cancel_run(database, run_id)
+    if json:
+        print_json({"cancelled": cancelled})
+        return
     for cancelled_id in cancelled:
         print(f"Run {cancelled_id} is cancelled.")
 

@@ -68,6 +68,7 @@ def test_migrate_works_on_an_empty_database(
     monkeypatch.setenv("AGENT_APP_DATABASE_URL", empty_database.url)
     assert agent_app("list", "--json").json() == []
     assert "is up to date" in agent_app("migrate").stdout
+    assert agent_app("migrate", "--json").json()["is_current"] is True
 
 
 def test_planted_pickle_is_refused_and_not_executed(agent_app: Command, database: Database) -> None:
