@@ -10,7 +10,7 @@ from agent_app.application import Application
 from agent_app.cli.live import LiveLines
 from agent_app.cli.printing import console, notice, print_json, print_record
 from agent_app.database.read import RunRow
-from agent_app.durability.faults import Chaos
+from agent_app.durability.chaos import Chaos
 from agent_app.errors import AgentAppError, DatabaseError, PayloadRefused
 from agent_app.failover.orphans import Recovery
 from agent_app.operations.control import (

@@ -1,45 +1,14 @@
-"""Faults on purpose: a share of the tries fails, before or after the body, as a seed says."""
+"""Faults on purpose: a try fails before its body or after it, as the run's chaos says."""
 
-import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
+from agent_app.durability.chaos import Place
 from agent_app.durability.policy import StepPolicy
 from agent_app.durability.scope import StepScope
 from agent_app.errors import InjectedFault
 
-Place = Literal["before", "after"]
 Body = Callable[[], Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Chaos:
-    """How often tries fail; it is recorded with the run, and its children have the same."""
-
-    share: float
-    """Share of the tries that fail, 0 to 1."""
-    seed: int
-    root: str
-    """ID of the run that it was asked for: faults do not depend on what that run is called."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what is stored."""
-        return asdict(self)
-
-    def fault(self, run_id: str, step_number: int, attempt: int) -> Place | None:
-        """Return where this try fails, None where it may succeed; time plays no part in it."""
-        path = run_id.removeprefix(self.root)
-        text = f"{self.seed} {path} {step_number} {attempt}"
-        drawn = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-        if drawn / 2**64 >= self.share:
-            return None
-        return "before" if drawn % 2 else "after"
-
-
-def read_chaos(stored: dict[str, Any] | None) -> Chaos | None:
-    """Return what was recorded with a run; most have none."""
-    return None if stored is None else Chaos(**stored)
 
 
 def with_faults(body: Body, scope: StepScope, policy: StepPolicy, attempt: int) -> Body:

@@ -14,10 +14,10 @@ from pydantic_core import PydanticSerializationError
 
 from agent_app.database.connect import Database
 from agent_app.durability.catalog import Catalog, Runnable
+from agent_app.durability.chaos import read_chaos
 from agent_app.durability.clients import open_clients
 from agent_app.durability.events import describe_error, emit
 from agent_app.durability.exits import contained_exits, raise_unless_ended
-from agent_app.durability.faults import read_chaos
 from agent_app.durability.policy import policies_from
 from agent_app.durability.scope import RunScope, run_scope
 from agent_app.durability.serializer import JsonSerializer, as_recorded, refuse_pickle

@@ -8,12 +8,10 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING
 
 from pydantic_ai.usage import RunUsage
 
-if TYPE_CHECKING:
-    from agent_app.durability.faults import Chaos
+from agent_app.durability.chaos import Chaos
 
 
 @dataclass
@@ -33,7 +31,7 @@ class RunScope:
     """What the run's agents and delegates have spent so far."""
     behind: timedelta = timedelta()
     """How far the run's clock is behind the real one: the time that a replay must not count."""
-    chaos: "Chaos | None" = None
+    chaos: Chaos | None = None
     """Faults that the run was started with; its children get the same."""
 
 

@@ -10,9 +10,9 @@ from dbos import error as dbos_error
 from pydantic_ai.exceptions import UserError
 
 from agent_app.durability.catalog import EVERY_SHIPPED_AGENT, Catalog
+from agent_app.durability.chaos import Chaos
 from agent_app.durability.clients import build_model
 from agent_app.durability.events import describe_error
-from agent_app.durability.faults import Chaos
 from agent_app.durability.identity import digest
 from agent_app.durability.runtime import workflow_of
 from agent_app.errors import (

@@ -28,7 +28,7 @@ class Reply(BaseModel):
     answer: Answer | None = None
     """None when it cannot tell."""
     remark: str = ""
-    """Why it cannot tell; empty otherwise."""
+    """Why it cannot tell, or who answers where that is no language model; empty otherwise."""
 
     def as_text(self) -> str:
         """Return the answer, or the remark where there is none."""

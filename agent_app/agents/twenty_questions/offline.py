@@ -33,9 +33,9 @@ def player_of(agent: str, models: Mapping[str, str]) -> str:
 def _play(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     history = played_turns(messages)
     if history and is_right_guess(history[-1]):
-        return _say(f"It is: {history[-1].text}.")
+        return _say(f"It is: {history[-1].text} ({PLAYER}).")
     if len(history) >= MAX_TURNS:
-        return _say("No turn is left, and I did not find it.")
+        return _say(f"No turn is left, and I did not find it ({PLAYER}).")
     turn = next_turn(load_table(), [as_turn(played) for played in history])
     # The number as ID: a child run is then called after its turn.
     call_id = f"turn-{len(history) + 1}"
@@ -58,7 +58,7 @@ def look_up(asked: Asked) -> Reply:
     thing, question = find_thing(asked.secret), find_question(asked.question)
     if thing is None or question is None:
         return Reply(remark=f"The table has no answer to this ({PLAYER}).")
-    return Reply(answer=thing.answers[question.key])
+    return Reply(answer=thing.answers[question.key], remark=PLAYER)
 
 
 def _last_prompt(messages: list[ModelMessage]) -> str:
