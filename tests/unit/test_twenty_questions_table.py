@@ -130,6 +130,11 @@ def test_every_name_finds_its_own_thing(table: Table) -> None:
             assert find_thing(f"  The {name.upper()}! ") is expected
 
 
+def test_every_thing_has_a_variant(table: Table) -> None:
+    """No thing is known under a single name."""
+    assert [thing.name for thing in table.things if not thing.variants] == []
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
