@@ -124,10 +124,11 @@ class Cluster:
             return "it is corrupt: global/pg_control is missing or empty"
         return None
 
-    def create(self, programs: Path, timeout_s: float) -> None:
+    def create(self, programs: Path, timeout_s: float, server_lock: int) -> None:
         """Run initdb beside the place and rename, so that one killed half-way leaves no cluster.
 
-        Call it with the start serialised.
+        initdb inherits `server_lock`: it outlives a starter that is killed, and whoever comes next
+        must wait until it writes no more. Call it with the start serialised.
         """
         unfinished = self.home / "postgres.new"
         if unfinished.is_symlink():
@@ -141,7 +142,7 @@ class Cluster:
         # Nobody but the owner and root reaches the socket; asking for a peer's name would refuse
         # a container's user that has none, and add nothing.
         command += ["--auth-local=trust", "--auth-host=reject", f"--pgdata={unfinished}"]
-        done = run_as(self.user, command, timeout_s)
+        done = run_as(self.user, command, timeout_s, pass_fds=(server_lock,))
         if done.returncode != 0:
             raise explain(self.home, done.stderr)
         unfinished.rename(self.data)  # also over an empty directory

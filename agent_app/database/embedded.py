@@ -151,7 +151,7 @@ class _EmbeddedServer:
         directory.check_way_in(self.home, self.user)
         programs = find_programs(self.home, self.user)
         if not self.cluster.check():
-            self.cluster.create(programs, self.patience.left_s)
+            self.cluster.create(programs, self.patience.left_s, lock.handle)
         socket_directory = directory.prepare_socket_directory(self.home, self.user)
         is_after_crash = self.cluster.read_postmaster() is not None
         self.cluster.launch(programs, socket_directory, lock.handle)
