@@ -40,6 +40,7 @@ from pydantic_ai.toolsets import AbstractToolset, ExternalToolset
 from agent_app.durability.clients import one_request_a_try, open_model
 from agent_app.durability.identity import call_identity, digest, tool_call_identity
 from agent_app.durability.naming import StepNamer
+from agent_app.durability.outage import stopped_without_database
 from agent_app.durability.policy import StepPolicies, StepPolicy
 from agent_app.durability.scope import current_run, current_step, in_workflow_code
 from agent_app.durability.step import StepCall, execute_step
@@ -350,7 +351,9 @@ def _reason(error: Exception) -> str:
 
 async def _durable_sleep(seconds: float) -> None:
     """Wait as a step of its own, so that recovery waits for the rest only."""
-    if in_workflow_code():
-        await DBOS.sleep_async(seconds)
+    run = current_run()
+    if run is not None and in_workflow_code():
+        with stopped_without_database(run):
+            await DBOS.sleep_async(seconds)
     else:
         await anyio.sleep(max(seconds, 0))

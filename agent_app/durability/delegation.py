@@ -15,6 +15,7 @@ from pydantic_ai.usage import RunUsage
 
 from agent_app.durability.catalog import Runnable, catalog
 from agent_app.durability.identity import digest
+from agent_app.durability.outage import stopped_without_database
 from agent_app.durability.policy import StepPolicy
 from agent_app.durability.runtime import workflow_of
 from agent_app.durability.scope import RunScope, StepScope, current_run, current_step
@@ -96,7 +97,8 @@ async def _run_child(
     try:
         with _unlimited(step):
             async with _cancelled_with(run.run_id, child_id):
-                record = await task
+                with stopped_without_database(run):
+                    record = await task
     except dbos_error.DBOSAwaitedWorkflowCancelledError as error:
         raise RunCancelled(child_id) from error
     except dbos_error.DBOSAwaitedWorkflowMaxRecoveryAttemptsExceeded as error:

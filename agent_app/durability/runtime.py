@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dbos import DBOS, DBOSConfig, run_dbos_database_migrations
+from dbos import DBOS, DBOSConfig
 from pydantic import TypeAdapter
 from pydantic_ai.usage import RunUsage
 from pydantic_core import PydanticSerializationError
@@ -31,7 +32,9 @@ RECOVERY_QUEUE = "agent_app_recovery"
 
 Request = dict[str, Any]
 _workflows: dict[str, Callable[[Request], Coroutine[Any, Any, Request]]] = {}
-_running: dict[asyncio.Task[Any], str] = {}
+_tasks: set[asyncio.Task[Any]] = set()
+_executing: dict[asyncio.Task[Any], str] = {}
+"""Those of them whose run is executed; others wait for an outcome that somebody else records."""
 _closing = threading.Event()
 """Set when no further run may start here, though the queue may still hand one over."""
 _USAGE: TypeAdapter[RunUsage] = TypeAdapter(RunUsage)
@@ -40,7 +43,7 @@ _JSON = JsonSerializer()
 
 def migrate_dbos(database: Database) -> None:
     """Bring DBOS's own schema up to date; the caller holds the migration lock."""
-    run_dbos_database_migrations(system_database_url=database.sqlalchemy_url)
+    DBOS.migrate(database.sqlalchemy_url)
 
 
 def workflow_of(runnable: Runnable) -> Callable[[Request], Coroutine[Any, Any, Request]]:
@@ -95,7 +98,7 @@ async def _stop_running() -> None:
     Before DBOS goes: what failed for want of a database would be recorded as the run's own error.
     """
     _closing.set()
-    tasks = [task for task in _running if task is not asyncio.current_task()]
+    tasks = [task for task in _tasks if task is not asyncio.current_task()]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -103,7 +106,7 @@ async def _stop_running() -> None:
 
 def running_ids() -> frozenset[str]:
     """Return the runs that this process executes at this moment."""
-    return frozenset(_running.values())
+    return frozenset(_executing.values())
 
 
 def _configuration(database: Database, settings: Settings, executor_id: str) -> DBOSConfig:
@@ -126,43 +129,53 @@ def _configuration(database: Database, settings: Settings, executor_id: str) -> 
         },
         # More threads than this only contend for the interpreter (1.3 to 1.4 times at 32 runs).
         "max_executor_threads": settings.executor_thread_count,
-        "log_level": "ERROR",
+        "log_level": "WARNING",
     }
 
 
-async def _enter() -> None:
+@asynccontextmanager
+async def _entered() -> AsyncIterator[str]:
     """Note that a run executes here; one that comes too late waits for the loop's end instead."""
     if _closing.is_set():
         await asyncio.get_running_loop().create_future()
     task, run_id = asyncio.current_task(), DBOS.workflow_id
     assert task is not None
     assert run_id is not None
-    _running[task] = run_id
-    task.add_done_callback(_running.pop)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    _executing[task] = run_id
+    try:
+        yield run_id
+    finally:
+        del _executing[task]
 
 
 def _as_workflow(runnable: Runnable) -> Callable[[Request], Coroutine[Any, Any, Request]]:
     async def execute(request: Request) -> Request:
-        await _enter()
-        run_id, task = DBOS.workflow_id, asyncio.current_task()
-        assert run_id is not None
-        scope = RunScope(run_id, runnable.name, request["models"])
-        scope.chaos = read_chaos(request.get("chaos"))
-        emit("run_started", run_id=run_id, agent=runnable.name, subject=request["input"])
-        try:
-            record = await _execute(runnable, request, scope)
-        except Exception as error:
-            raise _failed(error, scope) from error
-        except BaseException as error:
-            try:
-                raise_unless_ended(error, runnable.name, task)
-            except StepExited as exited:
-                raise _failed(exited, scope) from error
-        emit("run_finished", run_id=run_id, agent=runnable.name, value=record["output"])
-        return record
+        async with _entered() as run_id:
+            return await _conduct(runnable, request, run_id)
 
     execute.__qualname__ = execute.__name__ = f"run_{runnable.name}"
     return execute
+
+
+async def _conduct(runnable: Runnable, request: Request, run_id: str) -> Request:
+    """Execute the run, tell how it began and ended, and raise errors as they are recorded."""
+    task = asyncio.current_task()
+    scope = RunScope(run_id, runnable.name, request["models"])
+    scope.chaos = read_chaos(request.get("chaos"))
+    emit("run_started", run_id=run_id, agent=runnable.name, subject=request["input"])
+    try:
+        record = await _execute(runnable, request, scope)
+    except Exception as error:
+        raise _failed(error, scope) from error
+    except BaseException as error:
+        try:
+            raise_unless_ended(error, runnable.name, task)
+        except StepExited as exited:
+            raise _failed(exited, scope) from error
+    emit("run_finished", run_id=run_id, agent=runnable.name, value=record["output"])
+    return record
 
 
 async def _execute(runnable: Runnable, request: Request, scope: RunScope) -> Request:
@@ -185,16 +198,32 @@ def _failed(error: Exception, scope: RunScope) -> BaseException:
     return as_recorded(error)
 
 
-class _RunFailures(logging.Filter):
-    """Keeps DBOS from printing a traceback for each run that fails: the run's own error says it."""
+class _Wanted(logging.Filter):
+    """Passes DBOS's errors, but no traceback of a run that fails: the run's own error says it.
+
+    Of the warnings, only one that it waits for the database, without the statement and its values.
+    """
+
+    _told_at = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether the record is about something else."""
-        return "Exception encountered in" not in record.getMessage()
+        """Say whether the record is to be written."""
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            return "Exception encountered in" not in message
+        if not message.startswith(_WAITS) or time.monotonic() - self._told_at < _TELL_EVERY_S:
+            return False
+        self._told_at = time.monotonic()
+        first_line = message.removeprefix(_WAITS).splitlines()[0]
+        record.msg, record.args = f"The database is waited for: {first_line}", ()
+        return True
 
 
-_RUN_FAILURES = _RunFailures()
+_WAITS = "Database connection failed: "
+"""How DBOS 3.4 begins the warning that it tries again, for as long as it takes."""
+_TELL_EVERY_S = 10.0
+_WANTED = _Wanted()
 
 
 def _quieten_dbos() -> None:
-    logging.getLogger("dbos").addFilter(_RUN_FAILURES)  # idempotent: always the same object
+    logging.getLogger("dbos").addFilter(_WANTED)  # idempotent: always the same object

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dbos import Serializer
+from dbos import error as dbos_error
 from dbos._serialization import DefaultSerializer
 from pydantic_ai import exceptions as pydantic_ai_exceptions
+from sqlalchemy.exc import DBAPIError
 
 from agent_app import errors as our_errors
 from agent_app.errors import PayloadRefused, RecordedError, ValueNotStorable
@@ -52,8 +54,11 @@ class JsonSerializer(Serializer):
     def serialize(self, data: Any) -> str:
         """Write `data` as JSON.
 
-        Raises: ValueNotStorable (a type that JSON does not know).
+        Raises: ValueNotStorable (a type that JSON does not know); DBOSWorkflowConflictIDError (what
+        DBOS met when it wrote an outcome; recorded as the run's own error it would be final).
         """
+        if isinstance(data, DBAPIError):  # a body's comes as a RecordedError
+            raise dbos_error.DBOSWorkflowConflictIDError("") from data  # any Exception it replaces
         if isinstance(data, Checkpoint) and data.text is not None:
             return data.text
         plain = _encode_error(data) if isinstance(data, BaseException) else _encode(data, 0)

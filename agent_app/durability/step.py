@@ -11,6 +11,7 @@ from pydantic_ai.usage import RunUsage
 
 from agent_app.durability.attempts import attempt_body
 from agent_app.durability.events import emit
+from agent_app.durability.outage import stopped_without_database
 from agent_app.durability.policy import StepPolicy
 from agent_app.durability.scope import RunScope, StepScope, current_run, step_scope
 from agent_app.durability.serializer import OF, Checkpoint, JsonSerializer, as_recorded
@@ -52,9 +53,10 @@ async def execute_step(
     execution = _Execution(call, run, reservation.step_id, body)
     try:
         # Preemptible: a cancelled run stops a call in flight instead of waiting for it.
-        checkpoint = await reservation.run_async(
-            {"name": call.name, "preemptible": True}, execution.record
-        )
+        with stopped_without_database(run):
+            checkpoint = await reservation.run_async(
+                {"name": call.name, "preemptible": True}, execution.record
+            )
     except dbos_error.DBOSUnexpectedStepError as error:
         _, _, asked, recorded = error.inputs
         raise ReplayDiverged(call.name, recorded, asked) from error

@@ -1,5 +1,7 @@
 """Runs whose executor died: found by its free lock, handed to whoever lives."""
 
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,14 +11,20 @@ import psycopg
 from dbos._dbos import _get_dbos_instance
 
 from agent_app.database.connect import Database
-from agent_app.durability.runtime import RECOVERY_QUEUE
+from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
 from agent_app.durability.serializer import JsonSerializer
 from agent_app.failover.lease import LOCK_SQL, UNLOCK_SQL
 
+_logger = logging.getLogger(__name__)
+_STOPPED_S = 2.0
+"""Seconds that a run of ours must have been seen without anybody executing it."""
+_stopped_since: dict[tuple[str, int], float] = {}
+"""When a run of ours was first seen so, by its ID and the time of its last change of status."""
 _PENDING: LiteralString = """
-select workflow_uuid as run_id, executor_id, coalesce(serialization, '') as serialization
+select workflow_uuid as run_id, executor_id, updated_at,
+    coalesce(serialization, '') as serialization
 from dbos.workflow_status
-where status = 'PENDING' and application_version = %(version)s and executor_id <> %(own)s
+where status = 'PENDING' and application_version = %(version)s
   and (%(run_ids)s::text[] is null or workflow_uuid = any(%(run_ids)s))
 order by created_at
 """
@@ -58,11 +66,12 @@ def recover_orphans(
             _PENDING,
             {
                 "version": application_version,
-                "own": own_executor_id,
                 "run_ids": None if run_ids is None else list(run_ids),
             },
         ).fetchall()
-        for executor_id, runs in _by_executor(rows, refused).items():
+        _hand_over_stopped([row for row in rows if row["executor_id"] == own_executor_id])
+        others = [row for row in rows if row["executor_id"] != own_executor_id]
+        for executor_id, runs in _by_executor(others, refused).items():
             if _is_alive(connection, executor_id):
                 held += runs
                 continue
@@ -92,6 +101,22 @@ def _is_alive(connection: psycopg.Connection[dict[str, Any]], executor_id: str) 
     """Say whether the executor holds its lock; if not, we hold it now."""
     row = connection.execute(LOCK_SQL, (executor_id,)).fetchone()
     return row is None or not row["held"]
+
+
+def _hand_over_stopped(own: list[dict[str, Any]]) -> None:
+    """Hand over runs of ours that nobody executes: their checkpoints could not be written.
+
+    One that has only begun, or whose outcome is being written, is neither: they get some time.
+    """
+    now, executed = time.monotonic(), running_ids()
+    for row in own:
+        run_id, life = row["run_id"], (row["run_id"], row["updated_at"])
+        if run_id in executed or row["serialization"] != JsonSerializer().name():
+            _stopped_since.pop(life, None)
+        elif now - _stopped_since.setdefault(life, now) >= _STOPPED_S:
+            del _stopped_since[life]
+            if _hand_over(run_id, row["executor_id"]):
+                _logger.warning("Run %s had stopped here; it goes on.", run_id)
 
 
 def accept_recovered() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dbos import DBOS, DBOSClient
 
-from agent_app.database.connect import Database
+from agent_app.database.connect import Database, explained
 from agent_app.database.read import RunRow, read_descendants, read_run, read_runs
 from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
 from agent_app.durability.serializer import JsonSerializer, refuse_pickle
@@ -39,11 +39,14 @@ def cancel_run(database: Database, run_id: str) -> list[str]:
         raise RunNotCancellable(run_id, run.status)
     cancelled = [run_id, *_with_status(database, run_id, _UNFINISHED)]
     refuse_pickle()
-    client = DBOSClient(system_database_url=database.sqlalchemy_url, serializer=JsonSerializer())
-    try:
-        client.cancel_workflows(cancelled)
-    finally:
-        client.destroy()
+    with explained(database):
+        client = DBOSClient(
+            system_database_url=database.sqlalchemy_url, serializer=JsonSerializer()
+        )
+        try:
+            client.cancel_workflows(cancelled)
+        finally:
+            client.destroy()
     return cancelled
 
 
@@ -118,10 +121,16 @@ def waiting_roots(database: Database, recovery: Recovery, executor: Executor) ->
 
 
 def executed_roots(database: Database) -> list[RunRow]:
-    """Return the runs that this process executes at this moment, without their children."""
-    own = running_ids()
-    rows = (read_run(database, run_id) for run_id in own)
-    return [row for row in rows if row is not None and row.parent_run_id not in own]
+    """Return the unfinished runs that this process executes, without the children of such runs.
+
+    A body goes on for a moment when its run has been cancelled, or was finished by somebody else.
+    """
+    rows = {
+        row.run_id: row
+        for run_id in running_ids()
+        if (row := read_run(database, run_id)) is not None and row.status in _UNFINISHED
+    }
+    return [row for row in rows.values() if row.parent_run_id not in rows]
 
 
 def _with_status(database: Database, run_id: str, statuses: Iterable[str]) -> list[str]:

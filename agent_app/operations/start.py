@@ -8,6 +8,7 @@ from typing import Any
 from dbos import DBOS, SetWorkflowID
 from dbos import error as dbos_error
 from pydantic_ai.exceptions import UserError
+from sqlalchemy.exc import DBAPIError
 
 from agent_app.durability.catalog import EVERY_SHIPPED_AGENT, Catalog
 from agent_app.durability.chaos import Chaos
@@ -121,7 +122,8 @@ async def _refuse_foreign_row(run_id: str, name: str, request: dict[str, Any]) -
 async def wait_for_run(run_id: str) -> dict[str, Any]:
     """Return the finished run's record: `output`, `usage` and `cost_usd`, all JSON.
 
-    Raises: RunNotFound; RunCancelled; RunFailed (with the run's own error as its cause).
+    Raises: RunNotFound; RunCancelled; RunFailed (with the run's own error as its cause);
+    DBAPIError (the database cannot be read, and the run may be well).
     """
     try:
         handle: Any = await DBOS.retrieve_workflow_async(run_id)
@@ -134,6 +136,8 @@ async def wait_for_run(run_id: str) -> dict[str, Any]:
         raise RunFailed(
             run_id, f"it was recovered too often and given up; `agent-app resume {run_id}` insists."
         ) from error
+    except DBAPIError:
+        raise  # the database's, which says nothing about the run
     except Exception as error:
         raise RunFailed(run_id, describe_error(error)) from error
     return record

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from dbos import error as dbos_error
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_ai import exceptions as pydantic_ai_exceptions
@@ -24,6 +25,7 @@ from pydantic_ai.exceptions import (
     ModelServerError,
     ModelUnavailableError,
 )
+from sqlalchemy.exc import DBAPIError
 
 from agent_app import errors as our_errors
 from agent_app.durability.serializer import OF, Checkpoint, JsonSerializer, as_recorded
@@ -334,3 +336,11 @@ def test_a_checkpoint_is_written_once() -> None:
 def test_the_name_is_an_address() -> None:
     """The tag in the database never changes."""
     assert SERIALIZER.name() == "agent_app_json"
+
+
+def test_what_dbos_met_in_its_database_is_no_error_of_a_run() -> None:
+    """DBOS cannot record it as a run's outcome, for which it would fall back on any Exception."""
+    failure = DBAPIError("update dbos.workflow_status", None, Exception("read-only"))
+    with pytest.raises(dbos_error.DBOSWorkflowConflictIDError) as caught:
+        JsonSerializer().serialize(failure)
+    assert not isinstance(caught.value, Exception)
