@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_app.database.connect import Database, open_database
+from agent_app.database.connect import Database, explained, open_database
 from agent_app.database.migrate import migrate, schema_is_current
 from agent_app.settings import Settings
 
@@ -78,7 +78,8 @@ async def open_executor(
 
     executor = Executor(secrets.token_hex(8), settings.application_version)
     lease_s = settings.executor_lease_s
-    with executor_lease(database, executor.executor_id, lease_s=lease_s):
+    lease = executor_lease(database, executor.executor_id, lease_s=lease_s)
+    with explained(database), lease:
         async with launched(
             database,
             settings,

@@ -1,16 +1,19 @@
 """What an operator can turn: environment variables and .env in, one frozen object out."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from agent_app.errors import ConfigurationInvalid
 
 OFFLINE_MODEL = "offline"
 """The model that needs no key: each shipped agent's own player, which is not a language model."""
+_FIELD = re.compile(r'field "(\w+)"')
+"""Where a SettingsError names the field; its value is in the cause alone."""
 
 
 class Settings(BaseSettings):
@@ -61,7 +64,7 @@ class Settings(BaseSettings):
     """Seconds between two tries, at most."""
     retry_after_max_s: float = Field(default=120.0, ge=0)
     """Seconds that a provider's `Retry-After` is obeyed for, at most."""
-    sql_timeout_s: float = Field(default=30.0, gt=0)
+    sql_timeout_s: float = Field(default=30.0, gt=0, le=2_147_483)  # in ms it is an int of 32 bits
     """Seconds that a query of `agent-app sql` may take."""
 
     @field_validator("database_url")
@@ -96,3 +99,12 @@ def read_settings(**overrides: object) -> Settings:
         name = "__".join(str(part) for part in first["loc"]).upper()
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigurationInvalid(f"AGENT_APP_{name} is not valid: {reason}.") from None
+    except SettingsError as error:
+        field = _FIELD.search(str(error))
+        name = f"AGENT_APP_{field[1].upper()}" if field else "A setting"
+        raise ConfigurationInvalid(f"{name} is not valid: it must be JSON.") from None
+    except UnicodeDecodeError:
+        raise ConfigurationInvalid("The file .env is not valid: it must be UTF-8.") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigurationInvalid(f"The file .env cannot be read: {reason}.") from None

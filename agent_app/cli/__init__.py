@@ -1,5 +1,6 @@
 """The command line: each command parses, calls one operation and prints; it imports late."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agent_app.cli import agents, database, run, runs
-from agent_app.errors import AgentAppError
+from agent_app.errors import AgentAppError, ConfigurationInvalid
 
 app = typer.Typer(
     name="agent-app",
@@ -40,13 +41,25 @@ def _version(
 def command_line(arguments: Sequence[str]) -> int:
     """Execute one command and return its exit code: 0 done, 1 our error, 2 bad usage."""
     try:
+        _check_working_directory()
         app(list(arguments), prog_name="agent-app")
     except AgentAppError as error:
-        print(error, file=sys.stderr)
+        from agent_app.cli.printing import notice
+
+        notice(str(error))
         return 1
     except SystemExit as end:
         return _exit_code(end)
     return 0
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigurationInvalid(
+            "The working directory does not exist any more. Change to another one."
+        ) from error
 
 
 def _exit_code(end: SystemExit) -> int:

@@ -1,6 +1,7 @@
 """Connections: the user's server or the embedded one, opened once, named without its password."""
 
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -53,17 +54,20 @@ class Database:
 
         Raises: DatabaseError, for any error of Postgres's that the caller does not catch itself.
         """
-        try:
-            with _connect(self, read_only) as connection:
-                settings = {"TimeZone": "UTC"}
-                if read_only:
-                    settings["default_transaction_read_only"] = "on"
-                if statement_timeout_s is not None:
-                    settings["statement_timeout"] = str(max(1, round(statement_timeout_s * 1000)))
-                _apply(connection, settings)
-                yield connection
-        except psycopg.Error as error:
-            raise translate(error, self.address, self.connect_timeout_s) from error
+        with explained(self), _connect(self, read_only) as connection:
+            settings = {"TimeZone": "UTC"}
+            if read_only:
+                settings["default_transaction_read_only"] = "on"
+            if statement_timeout_s is not None:
+                settings["statement_timeout"] = str(max(1, round(statement_timeout_s * 1000)))
+            _apply(connection, settings)
+            yield connection
+
+    @property
+    def role(self) -> str:
+        """Return the user's name as the URL or the environment gives it, ? where neither does."""
+        parts = conninfo.conninfo_to_dict(self.url)
+        return str(parts.get("user") or os.environ.get("PGUSER") or "?")
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -131,13 +135,32 @@ def name_database(url: str, *, connect_timeout_s: float = 5.0) -> Database:
     return Database(plain, f"{address}/{parts['dbname']}", None, connect_timeout_s)
 
 
-def translate(error: psycopg.Error, address: str, timeout_s: float) -> DatabaseError:
+@contextmanager
+def explained(database: Database) -> Iterator[None]:
+    """Raise Postgres's errors in the block as ours; those that DBOS meets lie in SQLAlchemy's.
+
+    Raises: DatabaseError.
+    """
+    try:
+        yield
+    except Exception as error:
+        origin = getattr(error, "orig", error)  # where SQLAlchemy keeps the driver's own
+        if not isinstance(origin, psycopg.Error):
+            raise
+        raise translate(
+            origin, database.address, database.connect_timeout_s, role=database.role
+        ) from error
+
+
+def translate(
+    error: psycopg.Error, address: str, timeout_s: float, *, role: str = "?"
+) -> DatabaseError:
     """Return our error for one of Postgres's, in the server's own words; no password is in it."""
     state = error.sqlstate
     if state == "53100":
         return DiskFull(f"Postgres at {address}")
     if state == "42501":
-        return _missing_privilege(error, address)
+        return _missing_privilege(error, address, role)
     if state is None and isinstance(error, psycopg.OperationalError):
         return _translate_connection(error, address, timeout_s)
     if state is not None and (state.startswith(("08", "28", "3D")) or state == "53300"):
@@ -159,10 +182,7 @@ def _translate_connection(
     return DatabaseUnreachable(address, timeout_s)
 
 
-def _missing_privilege(error: psycopg.Error, address: str) -> DatabaseError:
-    role = "?"
-    if error.pgconn is not None and error.pgconn.user:
-        role = error.pgconn.user.decode(errors="replace")
+def _missing_privilege(error: psycopg.Error, address: str, role: str) -> DatabaseError:
     action = f"do this at {address} ({_sentence(error)})"
     return PrivilegeMissing(role, action, f'grant the privilege to "{role}".')
 

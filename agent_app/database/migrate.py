@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow
 
-from agent_app.database.connect import Database, translate
+from agent_app.database.connect import Database, explained
 from agent_app.errors import DatabaseError, PrivilegeMissing, SchemaAhead
 
 MIGRATION_LOCK_ID = 0x6167656E745F6D67
@@ -31,7 +31,8 @@ def migrate(database: Database, prepare: Callable[[], None]) -> None:
     with database.connect() as connection, _locked(connection, database.address):
         _refuse_newer(connection)
         _check_privilege(connection)
-        _prepare(prepare, database)
+        with explained(database):
+            prepare()
         _apply_migrations(connection)
         _apply_views(connection)
 
@@ -137,17 +138,6 @@ def _check_privilege(connection: psycopg.Connection[DictRow]) -> None:
     if row and not row["is_enough"]:
         remedy = f'grant create on database "{row["name"]}" to "{row["role"]}";'
         raise PrivilegeMissing(row["role"], f"create a schema in {row['name']!r}", remedy)
-
-
-def _prepare(prepare: Callable[[], None], database: Database) -> None:
-    try:
-        prepare()
-    except Exception as error:
-        # SQLAlchemy keeps the driver's error in `orig`; others are not about Postgres.
-        origin = getattr(error, "orig", error)
-        if not isinstance(origin, psycopg.Error):
-            raise
-        raise translate(origin, database.address, database.connect_timeout_s) from error
 
 
 def _apply_migrations(connection: psycopg.Connection[DictRow]) -> None:

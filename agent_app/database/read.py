@@ -120,8 +120,14 @@ def read_descendants(database: Database, run_id: str) -> list[str]:
 
 
 def _read(database: Database, query: LiteralString, **values: object) -> list[DictRow]:
+    # A name that is no text, which a command line can hold, names nothing.
+    texts = {name: _as_text(value) for name, value in values.items()}
     with database.connect(read_only=True) as connection:
-        return connection.execute(query, values).fetchall()
+        return connection.execute(query, texts).fetchall()
+
+
+def _as_text(value: object) -> object:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 _Row = TypeVar("_Row", RunRow, StepRow)

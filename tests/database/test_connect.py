@@ -230,6 +230,16 @@ def test_lost_connection_is_ours(database: Database) -> None:
         connection.execute("select pg_terminate_backend(pg_backend_pid())")
 
 
+def test_role_without_a_privilege_is_named(database: Database) -> None:
+    """The role that lacks a privilege is named, though its connection has been closed by then."""
+    if database.reader is None:
+        pytest.skip("the server of the tests has no weak role")
+    weak = Database(database.url.replace("agent_app@", f"{database.reader}@"), "test")
+    with pytest.raises(PrivilegeMissing) as caught, weak.connect() as connection:
+        connection.execute("create table public.mine ()")
+    assert caught.value.role == database.reader
+
+
 def test_errors_are_translated() -> None:
     """A full disk and a missing privilege have classes of their own."""
     assert isinstance(translate(psycopg.errors.DiskFull("x"), "db", 5), DiskFull)

@@ -42,3 +42,13 @@ def test_input_comes_from_standard_input(environment: dict[str, str]) -> None:
     )
     assert "Found in" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_closed_standard_input_is_an_empty_one(environment: dict[str, str]) -> None:
+    """`agent-app run … - <&-` says that the input is missing."""
+    command = f"{sys.executable} -m agent_app run twenty-questions - <&-"
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "The input does not fit 'twenty-questions'" in done.stderr

@@ -1,5 +1,7 @@
 """`agent-app run`, `resume`, `cancel`: what a person types, sees and gets back."""
 
+from pathlib import Path
+
 import pytest
 
 from agent_app.database.connect import Database
@@ -141,3 +143,40 @@ def test_run_of_another_version_is_left_alone(
     assert attached.code == 1
     assert "it belongs to application version '1'" in attached.stderr
     assert agent_app("show", "old", "--json").json()["status"] == "PENDING"
+
+
+def test_server_that_only_reads_is_named(agent_app: Command, database: Database) -> None:
+    """What DBOS meets at its start or in a cancel is told in a sentence; runs are left alone."""
+    agent_app("run", "twenty-questions", "potato", "--id", "read")
+    with database.connect() as connection:
+        connection.execute("update dbos.workflow_status set status = 'PENDING'")
+        name = database.address.rpartition("/")[2]
+        connection.execute(
+            f'alter database "{name}" set default_transaction_read_only = on'.encode()
+        )
+    for command in (("run", "twenty-questions", "potato"), ("resume",), ("cancel", "read")):
+        outcome = agent_app(*command)
+        assert outcome.code == 1
+        assert "in a read-only transaction" in outcome.stderr
+        assert outcome.stdout == ""
+    assert agent_app("show", "read", "--json").json()["status"] == "PENDING"
+
+
+def test_directory_that_is_gone_is_named(
+    agent_app: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a working directory that was deleted a command says so."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    outcome = agent_app("list")
+    assert outcome.code == 1
+    assert "The working directory does not exist any more." in outcome.stderr
+
+
+def test_run_id_that_is_no_text_names_no_run(agent_app: Command) -> None:
+    """An argument in another encoding than the terminal's is an unknown ID."""
+    outcome = agent_app("show", "\udcff")
+    assert outcome.code == 1
+    assert "does not exist" in outcome.stderr

@@ -80,12 +80,21 @@ def test_bad_url_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, 
         ("MODEL_MAX_ATTEMPTS", "many"),
         ("MODEL", ""),
         ("SQL_TIMEOUT_S", "-1"),
+        ("SQL_TIMEOUT_S", "inf"),
+        ("MODELS", "{questioner: no JSON}"),
     ],
 )
 def test_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """A value out of its limits is an error that names its variable."""
     monkeypatch.setenv(f"AGENT_APP_{name}", value)
     with pytest.raises(ConfigurationInvalid, match=f"AGENT_APP_{name} is not valid: "):
+        read_settings()
+
+
+def test_file_that_is_no_text_is_refused() -> None:
+    """A .env in another encoding is an error that names it."""
+    Path(".env").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationInvalid, match=r"The file \.env is not valid"):
         read_settings()
 
 
