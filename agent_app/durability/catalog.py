@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_ai import Agent
@@ -28,12 +28,12 @@ from agent_app.errors import (
     AgentsNotImportable,
     InputInvalid,
 )
+from agent_app.settings import OFFLINE_MODEL
 
 EVERY_SHIPPED_AGENT = "*"
 """Key of a run's `models` that stands for the agents which take AGENT_APP_MODEL."""
 
 AgentT = TypeVar("AgentT", bound=Agent[Any, Any])
-P = ParamSpec("P")
 R = TypeVar("R")
 Narrator = Callable[[RunEvent], str | None]
 """One line about an event of a run, None for nothing."""
@@ -115,7 +115,7 @@ def _explain(error: ValidationError) -> str:
 
 
 class Catalog:
-    """The runnables of a process, by name; `bind` makes their agents ready for steps."""
+    """The runnables of a process, by name, and what makes their agents durable."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Runnable] = {}
@@ -239,7 +239,7 @@ def durable(
     runnable = Runnable(
         name=name,
         kind="agent",
-        description=agent.description or "" if isinstance(agent.description, str) else "",
+        description=agent.description if isinstance(agent.description, str) else "",
         input_type=TypeAdapter(input),
         output_type=output_adapter(agent.output_type),
         execute=execute,
@@ -321,4 +321,4 @@ def _chosen_model(runnable: Runnable, models: Mapping[str, str]) -> str | None:
     """Return the model string that the run was started with for this agent; None keeps its own."""
     default = models.get(EVERY_SHIPPED_AGENT) if runnable.takes_default_model else None
     chosen = models.get(runnable.name, default)
-    return None if chosen == "offline" else chosen
+    return None if chosen == OFFLINE_MODEL else chosen

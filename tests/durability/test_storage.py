@@ -42,7 +42,8 @@ def test_postgres_takes_every_error_as_jsonb(connection: psycopg.Connection) -> 
     """The text of an error can be cast, however weird the error."""
     for error in weird_errors():
         text = JsonSerializer().serialize(as_recorded(error))
-        connection.execute("select (%s::text)::jsonb", [text])
+        row = connection.execute("select (%s::text)::jsonb ? '$error'", [text]).fetchone()
+        assert row == (True,)
 
 
 class Bomb:

@@ -130,7 +130,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_python_compiles(document: Path) -> None:
     """Every Python block is a module that compiles."""
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", document.read_text(), re.S)):
-        compile(block, f"{named(document)}, block {number}", "exec")
+        assert compile(block, f"{named(document)}, block {number}", "exec")
 
 
 def test_decisions_are_listed() -> None:
