@@ -72,6 +72,7 @@ async def open_executor(
     Without `takes_over` it executes recovered runs only once it has looked for some and found them.
     Raises: DatabaseError; AgentInvalid.
     """
+    from agent_app.durability.journal import journal_to
     from agent_app.durability.runtime import launched
     from agent_app.failover.lease import executor_lease
     from agent_app.operations.control import Executor
@@ -79,7 +80,7 @@ async def open_executor(
     executor = Executor(secrets.token_hex(8), settings.application_version)
     lease_s = settings.executor_lease_s
     lease = executor_lease(database, executor.executor_id, lease_s=lease_s)
-    with explained(database), lease:
+    with explained(database), lease, journal_to(settings.body_journal):
         async with launched(
             database,
             settings,

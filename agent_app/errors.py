@@ -24,6 +24,8 @@
     │   ├── RunInputConflict        the same ID with another input
     │   ├── RunNotResumable         it is finished, or executes elsewhere
     │   ├── RunNotCancellable       it is finished
+    │   ├── StepNotUndecided        no decision is waited for
+    │   ├── DecisionInvalid         a decision that says nothing clear
     │   ├── RunIdInvalid            an ID that cannot be one
     │   ├── RunCancelled            somebody cancelled it
     │   └── RunFailed               it ended with an error of its own
@@ -32,6 +34,9 @@
         ├── PayloadRefused          a stored value that we will not decode
         ├── ValueNotStorable        a value that is not JSON
         ├── StepTimedOut            an attempt over its limit
+        ├── HeartbeatMissed         an attempt without a sign of life
+        ├── CallFailed              an external call that a person calls failed
+        ├── TransactionMisused      a transaction asked for where there is none
         ├── StepExited              a body that tried to end the process
         ├── InjectedFault           a try that was made to fail on purpose
         ├── DelegateMisused         an agent called in the wrong place
@@ -380,6 +385,37 @@ class RunNotCancellable(RunError):
         return f"Run {self.run_id!r} is {self.status} and cannot be cancelled any more."
 
 
+class StepNotUndecided(RunError):
+    """The step waits for nobody's decision."""
+
+    code = "step_not_undecided"
+
+    def __init__(self, run_id: str, step_number: int) -> None:
+        super().__init__(run_id, step_number)
+        self.run_id = run_id
+        self.step_number = step_number
+
+    def __str__(self) -> str:
+        return (
+            f"Step {self.step_number} of run {self.run_id!r} waits for no decision. "
+            "`agent-app sql 'table agent_app.undecided_call'` shows what does."
+        )
+
+
+class DecisionInvalid(RunError):
+    """What a person decided is not one thing, or its result is no JSON; the argument says it."""
+
+    code = "decision_invalid"
+    http_status = 400
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class RunIdInvalid(RunError):
     """The ID is empty, too long, or has characters that a terminal or a URL would not carry."""
 
@@ -497,6 +533,50 @@ class StepTimedOut(StepError):
 
     def __str__(self) -> str:
         return f"Step {self.step!r} did not end within {self.timeout_s:g} s."
+
+
+class HeartbeatMissed(StepError):
+    """One attempt of a step gave no sign of life for longer than its policy allows."""
+
+    code = "heartbeat_missed"
+
+    def __init__(self, step: str, heartbeat_timeout_s: float) -> None:
+        super().__init__(step, heartbeat_timeout_s)
+        self.step = step
+        self.heartbeat_timeout_s = heartbeat_timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"Step {self.step!r} gave no sign of life for {self.heartbeat_timeout_s:g} s. "
+            "Call `heartbeat()` in the tool more often, or raise `heartbeat_timeout_s`."
+        )
+
+
+class CallFailed(StepError):
+    """A person said that an external call of unknown outcome counts as failed."""
+
+    code = "call_failed"
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(step, reason)
+        self.step = step
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The external call of step {self.step!r} counts as failed: {self.reason}."
+
+
+class TransactionMisused(StepError):
+    """`transaction()` was called where no transaction is open; the argument is the sentence."""
+
+    code = "transaction_misused"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class StepExited(StepError):

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Seconds that a provider's `Retry-After` is obeyed for, at most."""
     sql_timeout_s: float = Field(default=30.0, gt=0, le=2_147_483)  # in ms it is an int of 32 bits
     """Seconds that a query of `agent-app sql` may take."""
+    body_journal: Path | None = None
+    """File that every event of a step's body is appended to; `agent-app chaos` counts with it."""
 
     @field_validator("database_url")
     @classmethod

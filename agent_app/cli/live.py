@@ -10,6 +10,9 @@ from agent_app.cli.printing import console, printable, shorten
 from agent_app.durability.catalog import Catalog, Narrator
 from agent_app.durability.events import RunEvent, observed_by
 
+_ALWAYS_TOLD = ("attempt_failed", "step_parked", "step_undecided")
+"""What a person wants to know in every case: why nothing goes on."""
+
 
 class LiveLines:
     """Prints what happens in the watched runs and their children.
@@ -70,7 +73,7 @@ class LiveLines:
             if event.kind == "run_finished":
                 self._told.add(root)
         line = _step_line(event, root)
-        if line and (narrator is None or self._is_detailed or event.kind == "attempt_failed"):
+        if line and (narrator is None or self._is_detailed or event.kind in _ALWAYS_TOLD):
             self._print(prefix + line)
 
     def _root(self, run_id: str) -> str | None:
@@ -101,4 +104,9 @@ def _step_line(event: RunEvent, root: str) -> str | None:
         case "attempt_failed":
             again = f"attempt {event.attempt} failed, the next in {event.wait_s:.1f} s"
             return f"{place}  {again}: {shorten(event.error, 200)}"
+        case "step_parked":
+            return f"{place}  its model's rate limit is closed, for {event.wait_s:.1f} s"
+        case "step_undecided":
+            decide = f"agent-app resolve {event.run_id} {event.step_number}"
+            return f"{place}  nobody knows whether this call was made; `{decide}` decides"
     return None

@@ -18,6 +18,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("show")(show)
     app.command("steps")(steps)
     app.command("cancel")(cancel)
+    app.command("resolve")(resolve)
 
 
 def list_runs(
@@ -90,6 +91,32 @@ def cancel(run_id: _RunId, json: _Json = False) -> None:
         return
     for cancelled_id in cancelled:
         print(f"Run {cancelled_id} is cancelled.")
+
+
+def resolve(
+    run_id: _RunId,
+    step: Annotated[int, typer.Argument(help="The step's number.")],
+    done: Annotated[
+        str | None, typer.Option(help="The call was made, and this is its result, as JSON.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="It was not made: make it.")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="Let the step fail.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why, for --fail.")] = None,
+    json: _Json = False,
+) -> None:
+    """Decide what became of an external call that was cut short by a crash."""
+    from agent_app.cli.opening import reading
+    from agent_app.cli.printing import print_json
+    from agent_app.operations.control import choose_decision, resolve_call
+
+    decision, value = choose_decision(done, is_retry=retry, is_failure=fail, reason=reason)
+    with reading() as database:
+        name = resolve_call(database, run_id, step, decision, value)
+    if json:
+        print_json({"run_id": run_id, "step_number": step, "name": name, "decision": decision})
+    else:
+        print(f"Step {step} ({name}) of run {run_id} is decided: {decision}.")
+        print(f"Whoever executes the run goes on; if nobody does: agent-app resume {run_id}")
 
 
 def _result(row: "RunRow") -> str:

@@ -11,7 +11,7 @@ that is killed leaves the server running, and the next one finds it.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import LiteralString
 from urllib.parse import quote
@@ -208,7 +208,9 @@ def _prepare_database(postmaster: Postmaster, home: Path, since_bytes: int) -> N
                 create_reader = "create role {} login in role pg_read_all_data"
                 connection.execute(sql.SQL(create_reader).format(reader))
             if not _exists(connection, "select 1 from pg_database where datname = %s", DATABASE):
-                connection.execute(sql.SQL("create database {}").format(database))
+                # A starter that was killed in the middle of it may have come to its end meanwhile.
+                with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                    connection.execute(sql.SQL("create database {}").format(database))
     except psycopg.errors.DiskFull as error:
         raise DiskFull(str(home)) from error
     except psycopg.Error as error:

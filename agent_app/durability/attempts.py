@@ -4,74 +4,163 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from agent_app.durability.events import describe_error, emit
+from dbos import error as dbos_error
+
+from agent_app.durability.attempt_record import AttemptRecord, close_open
+from agent_app.durability.events import ATTEMPTS, describe_error, emit
 from agent_app.durability.exits import raise_unless_ended
-from agent_app.durability.faults import Body, with_faults
-from agent_app.durability.policy import StepPolicy, is_retryable
+from agent_app.durability.faults import Body, Try, with_faults
+from agent_app.durability.heartbeat import limited
+from agent_app.durability.policy import StepPolicy, is_ambiguous, is_rate_limit, is_retryable
+from agent_app.durability.rate_limits import close_limit, wait_until_open
 from agent_app.durability.scope import StepScope
-from agent_app.errors import StepTimedOut
+from agent_app.durability.step_check import confirm
+from agent_app.durability.storage import storage
 
 
 async def attempt_body(body: Body, *, policy: StepPolicy, scope: StepScope, subject: Any) -> Any:
     """Execute `body` until it succeeds, its error is final, or the tries are spent.
 
-    At least once: a try that a crash cut short is made again by the recovery.
-    Raises: the last try's own error, never a wrapper; StepTimedOut; StepExited.
+    At least once: a try that a crash cut short is made again by the recovery. Tries that failed
+    count over all lives, and what is left of the wait between two of them is waited for; one that a
+    crash cut short does not count, and a recovery makes one try at least.
+    Raises: the last try's own error, never a wrapper, with `step_attempts`; StepTimedOut;
+    HeartbeatMissed; StepExited.
     """
-    tell = _teller(scope)
-    tell("step_started", subject=subject)
+    tries = _Tries(body, policy, scope)
+    tries.tell("step_started", subject=subject)
     started = time.perf_counter()
-    attempt = 0
+    await tries.wait_for_rest()
     while True:
-        attempt += 1
         try:
-            tried = with_faults(body, scope, policy, attempt)
-            value = await _attempt_once(tried, scope, policy.timeout_s)
+            value = await tries.make_one()
         except Exception as error:
-            text, took_ms = describe_error(error), _since_ms(started)
-            if not _goes_on(error, attempt, policy):
-                tell("step_failed", attempt=attempt, duration_ms=took_ms, error=text)
+            if not tries.goes_on(error):
+                took_ms = _since_ms(started)
+                tries.tell("step_failed", duration_ms=took_ms, error=describe_error(error))
                 raise
-            wait_s = policy.wait_s(attempt, error, random.random())
-            tell("attempt_failed", attempt=attempt, wait_s=wait_s, error=text)
-            await asyncio.sleep(wait_s)
+            await tries.wait_after(error)
         else:
             took_ms = _since_ms(started)
-            tell(
-                "step_finished", attempt=attempt, duration_ms=took_ms, subject=subject, value=value
-            )
+            tries.tell("step_finished", duration_ms=took_ms, subject=subject, value=value)
             return value
-
-
-def _teller(scope: StepScope) -> Callable[..., None]:
-    run = scope.run
-    return partial(
-        emit, run_id=run.run_id, agent=run.agent, step_number=scope.step_number, name=scope.name
-    )
 
 
 def _since_ms(started: float) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _goes_on(error: Exception, attempt: int, policy: StepPolicy) -> bool:
-    return policy.effect != "external" and attempt < policy.max_attempts and is_retryable(error)
+class _Tries:
+    """The tries that are behind the step, in this life and in earlier ones."""
+
+    def __init__(self, body: Body, policy: StepPolicy, scope: StepScope) -> None:
+        earlier = scope.state.attempts
+        self._body = body
+        self._policy = policy
+        self._scope = scope
+        self._number = max((row["attempt_number"] for row in earlier), default=0)
+        self._texts = [_describe_earlier(row) for row in earlier if row["outcome"] == "error"]
+        # A failure that ended the step, and whose checkpoint a crash lost, leaves one more try.
+        self._left = max(policy.max_attempts - len(self._texts), 1)
+        self._record: AttemptRecord | None = None
+        close_open(earlier, "lost")
+
+    @property
+    def tell(self) -> Callable[..., None]:
+        """Return what emits an event of this step."""
+        run = self._scope.run
+        return partial(
+            emit,
+            run_id=run.run_id,
+            agent=run.agent,
+            step_number=self._scope.step_number,
+            name=self._scope.name,
+            attempt=self._number or None,
+        )
+
+    async def wait_for_rest(self) -> None:
+        """Go on with a wait that a crash cut short."""
+        earlier = self._scope.state.attempts
+        left_s = earlier[-1]["retry_in_s"] if earlier else None
+        if left_s is not None and left_s > 0:
+            text = self._texts[-1] if self._texts else None
+            self.tell("attempt_failed", wait_s=left_s, error=text)
+            await asyncio.sleep(min(left_s, self._policy.longest_wait_s))
+
+    async def make_one(self) -> Any:
+        """Make one try, while the run is ours and its model may be asked; note how it ended."""
+        scope, policy = self._scope, self._policy
+        await confirm(scope.run.run_id, scope.step_number, scope.name, scope.state)
+        await wait_until_open(scope, self.tell)
+        self._number += 1
+        self._left -= 1
+        scope.record = self._record = record = AttemptRecord(scope, self._number)
+        tried = with_faults(self._spending(record), scope, policy, self._number)
+        self.tell("attempt_started")
+        try:
+            value = await _attempt_once(tried, scope, policy.heartbeat_timeout_s)
+        except Exception:
+            raise
+        except dbos_error.DBOSWorkflowConflictIDError as error:
+            record.fail(error, "lost")
+            raise
+        except BaseException as error:
+            record.fail(error, "cancelled")
+            raise
+        record.succeed()
+        return value
+
+    def _spending(self, record: AttemptRecord) -> Body:
+        async def spend() -> Any:
+            value = await self._body()
+            record.spend(value)
+            return value
+
+        return spend
+
+    def goes_on(self, error: Exception) -> bool:
+        """Say whether another try follows; note it in the ledger if none does."""
+        policy = self._policy
+        is_external = policy.effect == "external"
+        if not is_external and self._left > 0 and is_retryable(error):
+            return True
+        assert self._record is not None
+        is_unknown = is_external and is_ambiguous(error)
+        self._record.fail(error, "unknown" if is_unknown else "error")
+        self._texts.append(f"attempt {self._number}: {describe_error(error)}")
+        if len(self._texts) > 1:
+            setattr(error, ATTEMPTS, list(self._texts))
+        return False
+
+    async def wait_after(self, error: Exception) -> None:
+        """Wait until the next try: as long as the other side asks, else the backoff."""
+        assert self._record is not None
+        wait_s = self._policy.wait_s(len(self._texts) + 1, error, random.random())
+        text = describe_error(error)
+        self._texts.append(f"attempt {self._number}: {text}; waited {wait_s:.1f} s")
+        retry_at = datetime.now(UTC) + timedelta(seconds=wait_s)
+        self._record.fail(error, "error", retry_at)
+        self.tell("attempt_failed", wait_s=wait_s, error=text)
+        if is_rate_limit(error):
+            await asyncio.gather(asyncio.sleep(wait_s), close_limit(self._scope, wait_s))
+        else:
+            # A wait that is worth it outlives a crash; a short one is not made longer for that.
+            await asyncio.gather(asyncio.sleep(wait_s), storage().ledger.settle(wait_s))
 
 
-async def _attempt_once(body: Body, scope: StepScope, timeout_s: float | None) -> Any:
+def _describe_earlier(row: dict[str, Any]) -> str:
+    return f"attempt {row['attempt_number']}: {row['error_type']}: {row['error_message']}"
+
+
+async def _attempt_once(tried: Try, scope: StepScope, heartbeat_timeout_s: float | None) -> Any:
     task = asyncio.current_task()
-    limit = asyncio.timeout(timeout_s)
     try:
-        async with limit:
-            scope.begin_try(limit)
-            return await body()
-    except TimeoutError as error:
-        if limit.expired():
-            raise StepTimedOut(scope.name, timeout_s or 0.0) from error
-        raise
+        async with limited(scope, tried.timeout_s, heartbeat_timeout_s):
+            return await tried.body()
     except Exception:
         raise
     except BaseException as error:

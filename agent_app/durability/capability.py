@@ -25,6 +25,7 @@ from pydantic_ai.durable_exec import (
     CallableOperationBackend,
     DurabilityEngineSpec,
     DurableOperationId,
+    ModelRequestId,
     RoleBasedOperationConfig,
     ToolsetCallToolId,
     conversation_id_from_run_id,
@@ -81,9 +82,10 @@ class StepBackend(CallableOperationBackend[StepPolicy]):
         call = StepCall(
             name=name,
             of=slot.of if slot else call_identity(operation_id, cache_key),
-            policy=config,
+            policy=config if is_tool else replace(config, effect="idempotent"),
             call_key=slot.call_key if slot else None,
             subject=cache_key[1] if is_tool else None,
+            rate_limit=_rate_limit_of(operation_id, context),
             reservation=slot.reservation if slot else None,
         )
         payload, usage = await execute_step(call, body)
@@ -94,6 +96,14 @@ class StepBackend(CallableOperationBackend[StepPolicy]):
 
 def _context_of(parameters: tuple[object, ...]) -> RunContext[Any] | None:
     return next((part for part in parameters if isinstance(part, RunContext)), None)
+
+
+def _rate_limit_of(
+    operation_id: DurableOperationId, context: RunContext[Any] | None
+) -> tuple[str, str] | None:
+    if context is None or not isinstance(operation_id, ModelRequestId):
+        return None
+    return context.model.system, context.model.model_name
 
 
 @dataclass(init=False, kw_only=True)

@@ -141,6 +141,7 @@ def _unlimited(step: StepScope) -> Iterator[None]:
     It goes on when the last of several children has ended.
     """
     limit, now = step.limit, asyncio.get_running_loop().time
+    began_at = now()
     if limit is not None and (deadline := limit.when()) is not None:
         step.left_s = max(deadline - now(), 0.001)
         limit.reschedule(None)
@@ -151,6 +152,8 @@ def _unlimited(step: StepScope) -> Iterator[None]:
         if limit is not None and limit is step.limit:
             step.waiting_count -= 1
             if step.left_s and not step.waiting_count:
+                if step.deadline is not None:
+                    step.deadline += now() - began_at
                 with suppress(RuntimeError):  # the try has ended without waiting for this child
                     limit.reschedule(now() + step.left_s)
 

@@ -11,6 +11,10 @@ Kind = Literal[
     "run_started",
     "run_finished",
     "step_started",
+    "step_parked",
+    "step_undecided",
+    "attempt_started",
+    "fault_injected",
     "attempt_failed",
     "step_finished",
     "step_failed",
@@ -28,19 +32,21 @@ class RunEvent:
     step_number: int | None = None
     name: str | None = None
     attempt: int | None = None
-    """Number of the try that failed, or of tries that a finished step took."""
+    """Number of the try, counted over all lives of the run."""
     duration_ms: float | None = None
     wait_s: float | None = None
-    """Seconds until the next try."""
+    """Seconds until the next try, or until a closed rate limit opens."""
     subject: Any = None
     """What the step was asked: a tool's arguments; None for a model."""
     value: Any = None
-    """JSON of a step's or a run's result."""
+    """JSON of a step's or a run's result; of a fault, its place."""
     error: str | None = None
     """Class and message."""
     at: datetime | None = None
 
 
+ATTEMPTS = "step_attempts"
+"""Attribute of a recorded error: what each of several tries met, oldest first."""
 Observer = Callable[[RunEvent], None]
 _observers: list[Observer] = []
 _logger = logging.getLogger(__name__)
@@ -69,8 +75,10 @@ def emit(kind: Kind, **parts: Any) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return `Class: message`; a message that cannot be built is left out."""
+    """Return `Class: message`, and after how many attempts; a message that fails is left out."""
+    count = len(getattr(error, ATTEMPTS, ()))
+    after = f" (after {count} attempts)" if count > 1 else ""
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}{after}"
     except Exception:
-        return type(error).__name__
+        return f"{type(error).__name__}{after}"

@@ -1,5 +1,7 @@
 """How often and how long a step is tried: one policy object, chosen by kind, agent and tool."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
@@ -14,19 +16,23 @@ from pydantic_ai.exceptions import (
     ModelUnavailableError,
 )
 
-from agent_app.errors import AgentInvalid, InjectedFault, StepTimedOut
+from agent_app.errors import AgentInvalid, HeartbeatMissed, InjectedFault, StepTimedOut
 from agent_app.settings import Settings
 
-Effect = Literal["pure", "idempotent", "external"]
+Effect = Literal["pure", "idempotent", "external", "transactional"]
 
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 _NEVER_RETRIED = (ModelQuotaExceededError, ModelRequestRejectedError)
+_NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+_SQLSTATES = re.compile("08|40001|40P01|57P0|53300")
+"""What passes when a transaction is made again: lost connections, serialization, deadlocks."""
 _RETRYABLE = (
     ModelRateLimitError,
     ModelUnavailableError,
     ModelServerError,
     ModelConnectionError,
     StepTimedOut,
+    HeartbeatMissed,
     InjectedFault,
     ConnectionError,
     TimeoutError,
@@ -43,10 +49,18 @@ def is_retryable(error: BaseException) -> bool:
         return all(is_retryable(member) for member in error.exceptions)
     if isinstance(error, _NEVER_RETRIED):
         return False
-    if isinstance(error, _RETRYABLE) or _is_http(error, "TransportError"):
+    if isinstance(error, _RETRYABLE) or _is_http(error, "TransportError") or _is_lost(error):
         return True
-    status = _http_status(error)
+    status = http_status(error)
     return status is not None and (status in _RETRYABLE_STATUS or status >= 500)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Say whether Postgres lost the connection or undid the transaction for another's sake."""
+    state = getattr(error, "sqlstate", "")
+    if state is None:  # psycopg's own word about a connection has none
+        return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+    return isinstance(state, str) and bool(_SQLSTATES.match(state))
 
 
 def retry_after_s(error: BaseException) -> float | None:
@@ -58,7 +72,36 @@ def retry_after_s(error: BaseException) -> float | None:
     return error.retry_after if isinstance(error, ModelAPIError) else None
 
 
-def _http_status(error: BaseException) -> int | None:
+def is_rate_limit(error: BaseException) -> bool:
+    """Say whether a model was asked too often, which holds for all who ask it."""
+    if isinstance(error, _NEVER_RETRIED):
+        return False
+    is_429 = isinstance(error, ModelHTTPError) and error.status_code == 429
+    return is_429 or isinstance(error, ModelRateLimitError)
+
+
+def is_ambiguous(error: BaseException) -> bool:
+    """Say whether the other side may have done its work though the call has failed.
+
+    A time-out, a connection that broke off and a server's own error do not say; one that was never
+    made and a request that was refused do.
+    """
+    if any(_is_http(error, name) for name in _NEVER_SENT) or _is_refused(error):
+        return False
+    if isinstance(error, (StepTimedOut, HeartbeatMissed, ConnectionError, TimeoutError)):
+        return True
+    status = http_status(error)
+    return _is_http(error, "TransportError") or (
+        status is not None and (status == 408 or status >= 500)
+    )
+
+
+def _is_refused(error: BaseException) -> bool:
+    return isinstance(error, ConnectionRefusedError)
+
+
+def http_status(error: BaseException) -> int | None:
+    """Return the status that a model's or a tool's HTTP request was answered with, None without."""
     if isinstance(error, ModelHTTPError):
         return error.status_code
     response = _http_response(error)
@@ -85,6 +128,8 @@ class StepPolicy:
     """Tries, the first included."""
     timeout_s: float | None = 600.0
     """Seconds that one try may take; None is no limit. A synchronous tool's thread is abandoned."""
+    heartbeat_timeout_s: float | None = None
+    """Seconds that one try may go without a call of `heartbeat()`; None asks for no such call."""
     backoff_s: float = 0.5
     """Seconds before the first retry; doubled for each further one, drawn from 0 to that.
 
@@ -95,7 +140,12 @@ class StepPolicy:
     retry_after_max_s: float = 120.0
     """Seconds that a `Retry-After` is obeyed for, at most; it replaces the backoff."""
     effect: Effect = "idempotent"
-    """What a second execution does: nothing, the same, or harm (`external`: tried once)."""
+    """What a second execution does: nothing, the same, or harm (`external`: tried once).
+
+    `transactional`: it cannot happen, since what the tool writes commits with its checkpoint.
+    """
+    reconcile: Callable[..., Any] | None = None
+    """Finds out whether an `external` call that a crash cut short was made; None asks a person."""
 
     def wait_s(self, attempt: int, error: BaseException, draw: float) -> float:
         """Return the seconds to wait after failed try `attempt`; `draw` is random in [0, 1)."""
@@ -103,6 +153,11 @@ class StepPolicy:
         if asked is not None:
             return min(asked, self.retry_after_max_s)
         return draw * min(self.backoff_s * 2.0 ** (attempt - 1), self.backoff_max_s)
+
+    @property
+    def longest_wait_s(self) -> float:
+        """Return the most seconds that can lie between two tries."""
+        return max(self.backoff_max_s, self.retry_after_max_s)
 
     def changed(self, agent: str, change: Any) -> Self:
         """Return this policy with what a tool's `metadata={"step": {...}}` sets.

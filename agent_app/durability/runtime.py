@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from dbos import DBOS, DBOSConfig
@@ -22,6 +22,8 @@ from agent_app.durability.exits import contained_exits, raise_unless_ended
 from agent_app.durability.policy import policies_from
 from agent_app.durability.scope import RunScope, run_scope
 from agent_app.durability.serializer import JsonSerializer, as_recorded, refuse_pickle
+from agent_app.durability.step_check import install_step_check
+from agent_app.durability.storage import stored_in
 from agent_app.errors import StepExited, ValueNotStorable
 from agent_app.settings import Settings
 
@@ -68,12 +70,15 @@ async def launched(
     """
     catalog.set_policies(policies_from(settings))
     refuse_pickle()
+    install_step_check()
     _quieten_dbos()
     DBOS(config=_configuration(database, settings, executor_id))
     DBOS.listen_queues([RECOVERY_QUEUE] if takes_over else [])
     _register(catalog)
     _closing.clear()
-    async with open_clients():
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(stored_in(database, executor_id))
+        await stack.enter_async_context(open_clients())
         try:
             DBOS.launch()
             await DBOS.register_queue_async(

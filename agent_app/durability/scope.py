@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
+from typing import Any, Protocol
 
+from pydantic import TypeAdapter
 from pydantic_ai.usage import RunUsage
 
+from agent_app.database.step_state import StepState
 from agent_app.durability.chaos import Chaos
+
+_USAGE: TypeAdapter[RunUsage] = TypeAdapter(RunUsage)
+
+
+class AttemptRecord(Protocol):
+    """What a tool's signs of life are noted in."""
+
+    def beat(self, at: datetime) -> None:
+        """Note one."""
 
 
 @dataclass
@@ -44,6 +56,10 @@ class StepScope:
     name: str
     call_key: str | None = None
     """The tool call's ID, unique within the run; None for a step that is no tool call."""
+    rate_limit: tuple[str, str] | None = None
+    """Provider and model whose limit the step shares with others; None for what is no model."""
+    state: StepState = field(default_factory=StepState)
+    """What earlier lives left of the step, asked for together with its checkpoint."""
     child_numbers: Iterator[int] = field(default_factory=lambda: count(1))
     limit: asyncio.Timeout | None = None
     """The running try's time limit; waiting for a delegate does not count against it."""
@@ -51,20 +67,48 @@ class StepScope:
     """Delegates that the running try waits for at this moment."""
     left_s: float = 0.0
     """What is left of the limit while it stands still."""
+    deadline: float | None = None
+    """When the running try is over its limit, by the loop's clock; None where it has none."""
+    loop: asyncio.AbstractEventLoop | None = None
+    """The loop of the running try; a synchronous tool is in another thread."""
+    heartbeat_timeout_s: float | None = None
+    """Seconds that the running try may be silent for."""
+    record: AttemptRecord | None = None
+    """The ledger's row of the running try."""
+    beat_at: datetime | None = None
+    """When the ledger was last told of a sign of life."""
+    request_numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    """Numbers of the running try's HTTP requests that change something."""
     usage: RunUsage = field(default_factory=RunUsage)
     """What the body spent by itself, in all tries."""
     child_usage: dict[str, RunUsage] = field(default_factory=dict)
     """What each delegate spent, by run ID: a second try attaches to the same one."""
 
-    def begin_try(self, limit: asyncio.Timeout) -> None:
-        """Count children from 1 again, so that each try asks for the same ones."""
-        self.limit = limit
-        self.child_numbers = count(1)
+    def begin_try(
+        self,
+        limit: asyncio.Timeout,
+        loop: asyncio.AbstractEventLoop,
+        heartbeat_timeout_s: float | None,
+    ) -> None:
+        """Count children and requests from 1 again, so that each try asks for the same ones."""
+        self.limit, self.loop, self.deadline = limit, loop, limit.when()
+        self.heartbeat_timeout_s, self.beat_at = heartbeat_timeout_s, None
+        self.child_numbers, self.request_numbers = count(1), count(1)
         self.waiting_count, self.left_s = 0, 0.0
 
     def spent(self) -> RunUsage:
         """Return what the step costs its caller; it is stored with the checkpoint."""
         return sum(self.child_usage.values(), self.usage)
+
+    def spent_json(self) -> dict[str, Any] | None:
+        """Return the same as JSON; None where nothing was spent."""
+        spent = self.spent()
+        return _USAGE.dump_python(spent, mode="json") if spent.has_values() else None
+
+    def take_spent(self, spent: dict[str, Any] | None) -> None:
+        """Count what an earlier life of the step has spent."""
+        if spent is not None:
+            self.usage.incr(_USAGE.validate_python(spent))
 
 
 _run: ContextVar[RunScope | None] = ContextVar("agent_app_run", default=None)

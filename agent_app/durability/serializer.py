@@ -19,6 +19,7 @@ from pydantic_ai import exceptions as pydantic_ai_exceptions
 from sqlalchemy.exc import DBAPIError
 
 from agent_app import errors as our_errors
+from agent_app.durability.events import ATTEMPTS
 from agent_app.errors import PayloadRefused, RecordedError, ValueNotStorable
 
 CHECKPOINT, VALUE, USAGE = "$checkpoint", "value", "usage"
@@ -243,8 +244,9 @@ def _decode_error(stored: dict[str, Any]) -> BaseException:
         error: BaseException = RecordedError(stored["type"].replace(":", "."), message)
     else:
         error = _rebuild(kind, args, state, message)
-    if OF in state:
-        setattr(error, OF, state[OF])
+    for name in (OF, ATTEMPTS):
+        if name in state:
+            setattr(error, name, state[name])
     return error
 
 

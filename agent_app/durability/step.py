@@ -10,11 +10,15 @@ from pydantic import TypeAdapter
 from pydantic_ai.usage import RunUsage
 
 from agent_app.durability.attempts import attempt_body
-from agent_app.durability.events import emit
+from agent_app.durability.effects import execute_external
+from agent_app.durability.events import ATTEMPTS, emit
 from agent_app.durability.outage import stopped_without_database
 from agent_app.durability.policy import StepPolicy
 from agent_app.durability.scope import RunScope, StepScope, current_run, step_scope
 from agent_app.durability.serializer import OF, Checkpoint, JsonSerializer, as_recorded
+from agent_app.durability.step_check import ask_into, stop_asking
+from agent_app.durability.threads import daemon_threads
+from agent_app.durability.transaction import with_transaction
 from agent_app.errors import PayloadRefused, ReplayDiverged, ValueNotStorable
 
 _USAGE: TypeAdapter[RunUsage] = TypeAdapter(RunUsage)
@@ -33,6 +37,8 @@ class StepCall:
     """A tool call's ID, unique within the run."""
     subject: Any = None
     """For people who watch: a tool's arguments."""
+    rate_limit: tuple[str, str] | None = None
+    """Provider and model, for a model request."""
     reservation: StepReservation | None = None
     """A number drawn earlier, where several steps start at once."""
 
@@ -51,6 +57,7 @@ async def execute_step(
         return await body(), None
     reservation = call.reservation or DBOS.reserve_step()
     execution = _Execution(call, run, reservation.step_id, body)
+    token = ask_into(execution.state)
     try:
         # Preemptible: a cancelled run stops a call in flight instead of waiting for it.
         with stopped_without_database(run):
@@ -64,6 +71,8 @@ async def execute_step(
         if not execution.has_run:
             _compare(call, getattr(error, OF, call.of))
         raise
+    finally:
+        stop_asking(token)
     return execution.open(checkpoint)
 
 
@@ -79,29 +88,39 @@ class _Execution:
     ) -> None:
         self._call = call
         self._body = body
-        self._scope = StepScope(run, step_number, call.name, call.call_key)
+        self._scope = StepScope(run, step_number, call.name, call.call_key, call.rate_limit)
+        self.state = self._scope.state
         self.has_run = False
 
     async def record(self) -> Checkpoint:
         """Execute the body; DBOS writes what this returns or raises."""
         self.has_run = True
-        call = self._call
         try:
-            with step_scope(self._scope):
-                value = await attempt_body(
-                    self._body, policy=call.policy, scope=self._scope, subject=call.subject
-                )
+            with step_scope(self._scope), daemon_threads():
+                value = await self._execute()
             return self._checkpoint(value)
         except ValueNotStorable as error:
-            raise self._recorded(ValueNotStorable(call.name, error.reason)) from error
+            raise self._recorded(ValueNotStorable(self._call.name, error.reason)) from error
         except Exception as error:
             raise self._recorded(error) from error
 
+    async def _execute(self) -> Any:
+        """Return the body's payload, with what its policy's effect asks for around it."""
+        call, scope = self._call, self._scope
+        body = with_transaction(self._body, policy=call.policy, scope=scope, of=call.of)
+
+        async def attempt() -> Any:
+            return await attempt_body(body, policy=call.policy, scope=scope, subject=call.subject)
+
+        if call.policy.effect != "external":
+            return await attempt()
+        return await execute_external(
+            attempt, policy=call.policy, scope=scope, of=call.of, subject=call.subject
+        )
+
     def _checkpoint(self, value: Any) -> Checkpoint:
         """Write the JSON here, so that a value that is none ends the step with a recorded error."""
-        usage = self._scope.spent()
-        spent = _USAGE.dump_python(usage, mode="json") if usage.has_values() else None
-        checkpoint = Checkpoint(self._call.of, value, spent)
+        checkpoint = Checkpoint(self._call.of, value, self._scope.spent_json())
         checkpoint.text = _JSON.serialize(checkpoint)
         return checkpoint
 
@@ -126,6 +145,8 @@ class _Execution:
     def _recorded(self, error: Exception) -> BaseException:
         recorded = as_recorded(error)
         setattr(recorded, OF, self._call.of)
+        if attempts := getattr(error, ATTEMPTS, None):
+            setattr(recorded, ATTEMPTS, attempts)
         return recorded
 
 

@@ -1,15 +1,24 @@
 """Cancel a run, and go on with those that were left behind."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dbos import DBOS, DBOSClient
 
 from agent_app.database.connect import Database, explained
+from agent_app.database.intent import Decision, decide_intent
 from agent_app.database.read import RunRow, read_descendants, read_run, read_runs
 from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
 from agent_app.durability.serializer import JsonSerializer, refuse_pickle
-from agent_app.errors import PayloadRefused, RunNotCancellable, RunNotFound, RunNotResumable
+from agent_app.errors import (
+    DecisionInvalid,
+    PayloadRefused,
+    RunNotCancellable,
+    RunNotFound,
+    RunNotResumable,
+    StepNotUndecided,
+)
 from agent_app.failover.orphans import Recovery, accept_recovered, recover_orphans
 from agent_app.operations.read import refuse_foreign_payloads
 
@@ -48,6 +57,59 @@ def cancel_run(database: Database, run_id: str) -> list[str]:
         finally:
             client.destroy()
     return cancelled
+
+
+def resolve_call(
+    database: Database, run_id: str, step_number: int, decision: Decision, value: str | None
+) -> str:
+    """Decide what became of an external call that nobody knows of, and return its step's name.
+
+    Durable; whoever executes the run goes on within a second. `value` is the call's result as JSON
+    for `done`, a reason or None for `fail`.
+    Raises: RunNotFound; StepNotUndecided; DecisionInvalid (no JSON).
+    """
+    if decision == "done":
+        value = _valid_json(value or "")
+    if read_run(database, run_id) is None:
+        raise RunNotFound(run_id)
+    step_name = None
+    if 0 < step_number < 2**31:  # a larger one fits into no column
+        step_name = decide_intent(database, run_id, step_number, decision, value)
+    if step_name is None:
+        raise StepNotUndecided(run_id, step_number)
+    return step_name
+
+
+def choose_decision(
+    done: str | None, *, is_retry: bool, is_failure: bool, reason: str | None
+) -> tuple[Decision, str | None]:
+    """Return the one thing that a person decided, and its value.
+
+    Raises: DecisionInvalid (none, several, or a reason for what is no failure).
+    """
+    chosen: list[tuple[Decision, str | None]] = []
+    if done is not None:
+        chosen.append(("done", done))
+    if is_retry:
+        chosen.append(("retry", None))
+    if is_failure:
+        chosen.append(("fail", reason))
+    if len(chosen) != 1:
+        raise DecisionInvalid("One of --done JSON, --retry and --fail was expected.")
+    if reason is not None and not is_failure:
+        raise DecisionInvalid("--reason says why a call counts as failed; --fail is missing.")
+    return chosen[0]
+
+
+def _valid_json(text: str) -> str:
+    """Return the text in the form that is stored; NaN, which JSON has no word for, is refused."""
+    try:
+        return json.dumps(json.loads(text), allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise DecisionInvalid(
+            f"--done {text[:80]!r} is not JSON: {error}. Text needs quotation marks: "
+            "--done '\"sent\"'."
+        ) from error
 
 
 def recover_all(database: Database, executor: Executor) -> Recovery:

@@ -19,6 +19,7 @@ from dbos._sys_db import SystemDatabase
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets.function import FunctionToolset
 
+from agent_app.durability import step_check
 from agent_app.durability.scope import current_step
 from agent_app.failover import lease
 from tests.crash.effects import Effect, Phase, append_effect, count_starts, read_effects
@@ -57,7 +58,7 @@ def install(chosen: Hooks) -> None:
     _after(SystemDatabase, "update_workflow_outcome", "commit")
     _after(SystemDatabase, "reenqueue_for_recovery", "handed over", if_result=bool)
     _after(SystemDatabase, "start_queued_workflows", "dequeued", if_result=lambda r: bool(r[0]))
-    _after(SystemDatabase, "check_operation_execution", "replayed", if_result=bool)
+    _after(step_check, "look_up", "replayed", if_result=bool)
     _before(lease._Keeper, "start", "lock")
     _after(lease._Keeper, "start", "locked")
     _before(DBOS, "launch", "launch")
@@ -99,7 +100,7 @@ def _before(owner: type, method: str, place: str) -> None:
 
 
 def _after(
-    owner: type, method: str, place: str, *, if_result: Callable[[Any], bool] | None = None
+    owner: Any, method: str, place: str, *, if_result: Callable[[Any], bool] | None = None
 ) -> None:
     """Count what comes after the method: each of DBOS's has committed when it returns (3.4)."""
     inner = getattr(owner, method)

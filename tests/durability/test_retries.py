@@ -58,8 +58,11 @@ async def test_a_model_is_tried_until_it_answers(engine: Engine) -> None:
     kinds = [(event.kind, event.attempt) for event in heard if event.name == "worker.model"]
     assert kinds == [
         ("step_started", None),
+        ("attempt_started", 1),
         ("attempt_failed", 1),
+        ("attempt_started", 2),
         ("attempt_failed", 2),
+        ("attempt_started", 3),
         ("step_finished", 3),
         ("step_replayed", None),
     ]

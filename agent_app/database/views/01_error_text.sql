@@ -11,6 +11,9 @@ create or replace function agent_app.error_text(
             then format('PayloadRefused: tagged %L, not decoded', left(serialization, 100))
         when error is not null then coalesce(
             (select concat_ws(': ', substring(e ->> 'type' from '[^.:]*$'), e ->> 'message')
+                || case when jsonb_typeof(e #> '{state,step_attempts}') = 'array' then format(
+                    ' (after %s attempts)', jsonb_array_length(e #> '{state,step_attempts}'))
+                    else '' end
              from (select agent_app.as_json(error, serialization) -> '$error' as e) as stored
              where jsonb_typeof(e) = 'object'),
             'PayloadRefused: the error is not JSON of ours, not decoded')

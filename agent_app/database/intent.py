@@ -1,0 +1,97 @@
+"""Intents: a row that is committed before an external call, and what becomes of it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, LiteralString
+
+from agent_app.database.connect import Database
+from agent_app.database.pool import Pool
+
+Decision = Literal["done", "retry", "fail"]
+
+_COMMIT: LiteralString = """
+insert into agent_app.intent (
+    run_id, step_number, step_name, call, arguments, idempotency_key, executor_id)
+values (%(run_id)s, %(step_number)s, %(step_name)s, %(call)s, %(arguments)s::jsonb,
+    %(idempotency_key)s, %(executor_id)s)
+on conflict (run_id, step_number) do update set
+    executor_id = excluded.executor_id, intended_at = now(), unknown_since = null,
+    decision = null, decided_value = null, decided_at = null
+"""
+_MARK_UNKNOWN: LiteralString = """
+update agent_app.intent set unknown_since = coalesce(unknown_since, now())
+where run_id = %(run_id)s and step_number = %(step_number)s
+"""
+_READ_DECISION: LiteralString = """
+select decision, decided_value from agent_app.intent
+where run_id = %(run_id)s and step_number = %(step_number)s and decision is not null
+"""
+_DECIDE: LiteralString = """
+update agent_app.intent
+set decision = %(decision)s, decided_value = %(value)s, decided_at = now()
+where run_id = %(run_id)s and step_number = %(step_number)s
+    and decision is null and unknown_since is not null
+    and not exists (
+        select from dbos.operation_outputs
+        where workflow_uuid = %(run_id)s and function_id = %(step_number)s)
+returning step_name
+"""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An external call that is about to be made."""
+
+    run_id: str
+    step_number: int
+    step_name: str
+    call: str
+    """Identity of the call, as its checkpoint names it."""
+    arguments: str | None
+    """JSON, for people; None where they are not JSON."""
+    idempotency_key: str
+    executor_id: str
+
+
+async def commit_intent(pool: Pool, intent: Intent) -> None:
+    """Write the intent durably, in the place of an earlier one that was settled by a retry.
+
+    Raises: DatabaseError; then the call must not be made.
+    """
+    await pool.execute(_COMMIT, **vars(intent))
+
+
+async def mark_unknown(pool: Pool, run_id: str, step_number: int) -> None:
+    """Note that nobody knows whether the call was made.
+
+    Raises: DatabaseError.
+    """
+    await pool.execute(_MARK_UNKNOWN, run_id=run_id, step_number=step_number)
+
+
+async def read_decision(
+    pool: Pool, run_id: str, step_number: int
+) -> tuple[Decision, str | None] | None:
+    """Return what a person decided and its value, None where nobody has.
+
+    Raises: DatabaseError.
+    """
+    rows = await pool.execute(_READ_DECISION, run_id=run_id, step_number=step_number)
+    return (rows[0]["decision"], rows[0]["decided_value"]) if rows else None
+
+
+def decide_intent(
+    database: Database, run_id: str, step_number: int, decision: Decision, value: str | None
+) -> str | None:
+    """Record a person's decision and return the step's name; None where nothing is undecided.
+
+    Raises: DatabaseError.
+    """
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "step_number": step_number,
+        "decision": decision,
+        "value": value,
+    }
+    with database.connect() as connection:
+        row = connection.execute(_DECIDE, values).fetchone()
+    return None if row is None else str(row["step_name"])
