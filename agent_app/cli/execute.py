@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_app.application import Application
-from agent_app.cli.live import LiveLines
+from agent_app.cli.live import LiveLines, describe_undecided
 from agent_app.cli.printing import console, notice, print_json, print_record
 from agent_app.database.read import RunRow
 from agent_app.durability.chaos import Chaos
+from agent_app.durability.events import RunEvent, observed_by
 from agent_app.errors import AgentAppError, DatabaseError, PayloadRefused
 from agent_app.failover.orphans import Recovery
 from agent_app.operations.control import (
@@ -96,7 +97,10 @@ async def execute_left_run(app: Application, run_id: str, lines: LiveLines) -> i
 async def execute_forever(app: Application) -> int:
     """Take over what others leave behind, until a signal comes."""
     notice(f"Executor {app.executor.executor_id} is ready.")
-    with suppress(asyncio.CancelledError):  # to be stopped is how a worker ends well
+    with (
+        observed_by(_tell_undecided),
+        suppress(asyncio.CancelledError),
+    ):  # to be stopped is how a worker ends well
         while True:
             with suppress(DatabaseError):  # a server that restarts is looked for again
                 recovery = await asyncio.to_thread(recover_all, app.database, app.executor)
@@ -105,6 +109,11 @@ async def execute_forever(app: Application) -> int:
             await asyncio.sleep(_LOOK_S)
     notice("Stopped; what was under way goes on in the next worker.")
     return 0
+
+
+def _tell_undecided(event: RunEvent) -> None:
+    if event.kind == "step_undecided":
+        notice(describe_undecided(event))
 
 
 async def _tell_of_other_executor(app: Application, run_id: str) -> None:

@@ -107,6 +107,14 @@ def _step_line(event: RunEvent, root: str) -> str | None:
         case "step_parked":
             return f"{place}  its model's rate limit is closed, for {event.wait_s:.1f} s"
         case "step_undecided":
-            decide = f"agent-app resolve {event.run_id} {event.step_number}"
-            return f"{place}  nobody knows whether this call was made; `{decide}` decides"
+            return f"{place}  {describe_undecided(event)}"
     return None
+
+
+def describe_undecided(event: RunEvent) -> str:
+    """Return what a person has to know of a call that waits for a decision."""
+    decide = f"agent-app resolve {event.run_id} {event.step_number}"
+    return (
+        f"Nobody knows whether {event.name} was called, with {shorten(event.subject, 100)}. "
+        f"Decide by `{decide}` with --done JSON, --retry or --fail."
+    )

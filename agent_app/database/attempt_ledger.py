@@ -34,20 +34,17 @@ _MAX_ROWS = 10_000
 _BATCH_ROWS = 500
 _MAX_TEXT = 1_000
 _WRITE: LiteralString = """
+-- A row that is closed stays so: a process that was taken over may still have a late word.
 insert into agent_app.attempt as old
 select * from jsonb_populate_recordset(null::agent_app.attempt, %s::jsonb)
 on conflict (run_id, step_number, attempt_number) do update set
     heartbeat_at = coalesce(excluded.heartbeat_at, old.heartbeat_at),
-    finished_at = coalesce(excluded.finished_at, old.finished_at),
-    outcome = coalesce(excluded.outcome, old.outcome),
-    error_type = coalesce(excluded.error_type, old.error_type),
-    error_message = coalesce(excluded.error_message, old.error_message),
-    http_status = coalesce(excluded.http_status, old.http_status),
-    retry_after_s = coalesce(excluded.retry_after_s, old.retry_after_s),
-    retry_at = coalesce(excluded.retry_at, old.retry_at),
-    input_tokens = coalesce(excluded.input_tokens, old.input_tokens),
-    output_tokens = coalesce(excluded.output_tokens, old.output_tokens),
-    cost_usd = coalesce(excluded.cost_usd, old.cost_usd)
+    finished_at = excluded.finished_at, outcome = excluded.outcome,
+    error_type = excluded.error_type, error_message = excluded.error_message,
+    http_status = excluded.http_status, retry_after_s = excluded.retry_after_s,
+    retry_at = excluded.retry_at, input_tokens = excluded.input_tokens,
+    output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd
+where old.outcome is null
 """
 
 

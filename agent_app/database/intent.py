@@ -9,13 +9,15 @@ from agent_app.database.pool import Pool
 Decision = Literal["done", "retry", "fail"]
 
 _COMMIT: LiteralString = """
-insert into agent_app.intent (
+insert into agent_app.intent as old (
     run_id, step_number, step_name, call, arguments, idempotency_key, executor_id)
 values (%(run_id)s, %(step_number)s, %(step_name)s, %(call)s, %(arguments)s::jsonb,
     %(idempotency_key)s, %(executor_id)s)
 on conflict (run_id, step_number) do update set
     executor_id = excluded.executor_id, intended_at = now(), unknown_since = null,
     decision = null, decided_value = null, decided_at = null
+where %(is_again)s and old.call = excluded.call
+returning run_id
 """
 _MARK_UNKNOWN: LiteralString = """
 update agent_app.intent set unknown_since = coalesce(unknown_since, now())
@@ -52,12 +54,14 @@ class Intent:
     executor_id: str
 
 
-async def commit_intent(pool: Pool, intent: Intent) -> None:
-    """Write the intent durably, in the place of an earlier one that was settled by a retry.
+async def commit_intent(pool: Pool, intent: Intent, *, is_again: bool) -> bool:
+    """Write the intent durably; say whether the call may be made now.
 
+    One that is there already says no, whoever wrote it, unless it is known that its call was not
+    made (`is_again`).
     Raises: DatabaseError; then the call must not be made.
     """
-    await pool.execute(_COMMIT, **vars(intent))
+    return bool(await pool.execute(_COMMIT, **vars(intent), is_again=is_again))
 
 
 async def mark_unknown(pool: Pool, run_id: str, step_number: int) -> None:

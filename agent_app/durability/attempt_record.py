@@ -37,14 +37,13 @@ class AttemptRecord:
         self._put()
 
     def spend(self, value: Any) -> None:
-        """Note what the body has spent, from its result: it may still count as failed."""
-        if self._scope.rate_limit is not None and isinstance(value, dict):
-            self._spend_response(value)
-        elif self._scope.usage.has_values():
-            own = self._scope.usage - self._usage_before
-            self._row.input_tokens = own.input_tokens
-            self._row.output_tokens = own.output_tokens
-            self._row.cost_usd = own.cost
+        """Note what a model's answer has cost: the try may still count as failed."""
+        if self._scope.rate_limit is None or not isinstance(value, dict):
+            return
+        usage = value.get("usage") or {}
+        self._row.input_tokens = usage.get("input_tokens", 0)
+        self._row.output_tokens = usage.get("output_tokens", 0)
+        self._row.cost_usd = _price(value)
 
     def beat(self, at: datetime) -> None:
         """Note a sign of life."""
@@ -66,19 +65,17 @@ class AttemptRecord:
         self._end(outcome)
 
     def _end(self, outcome: Outcome) -> None:
+        own = self._scope.usage - self._usage_before
+        if own.has_values():  # what a tool has spent by itself
+            self._row.input_tokens = own.input_tokens
+            self._row.output_tokens = own.output_tokens
+            self._row.cost_usd = own.cost
         self._row.outcome = outcome
         self._row.finished_at = datetime.now(UTC)
         self._put()
 
     def _put(self) -> None:
         storage().ledger.put(self._row)
-
-    def _spend_response(self, value: dict[str, Any]) -> None:
-        usage = value.get("usage")
-        if isinstance(usage, dict):
-            self._row.input_tokens = usage.get("input_tokens", 0)
-            self._row.output_tokens = usage.get("output_tokens", 0)
-        self._row.cost_usd = _price(value)
 
 
 def close_open(rows: Iterable[dict[str, Any]], outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -40,6 +41,7 @@ async def attempt_body(body: Body, *, policy: StepPolicy, scope: StepScope, subj
             value = await tries.make_one()
         except Exception as error:
             if not tries.goes_on(error):
+                await tries.give_up(error)
                 took_ms = _since_ms(started)
                 tries.tell("step_failed", duration_ms=took_ms, error=describe_error(error))
                 raise
@@ -62,7 +64,7 @@ class _Tries:
         self._body = body
         self._policy = policy
         self._scope = scope
-        self._number = max((row["attempt_number"] for row in earlier), default=0)
+        scope.attempt_number = max([scope.attempt_number, *(r["attempt_number"] for r in earlier)])
         self._texts = [_describe_earlier(row) for row in earlier if row["outcome"] == "error"]
         # A failure that ended the step, and whose checkpoint a crash lost, leaves one more try.
         self._left = max(policy.max_attempts - len(self._texts), 1)
@@ -79,7 +81,7 @@ class _Tries:
             agent=run.agent,
             step_number=self._scope.step_number,
             name=self._scope.name,
-            attempt=self._number or None,
+            attempt=self._scope.attempt_number or None,
         )
 
     async def wait_for_rest(self) -> None:
@@ -96,10 +98,10 @@ class _Tries:
         scope, policy = self._scope, self._policy
         await confirm(scope.run.run_id, scope.step_number, scope.name, scope.state)
         await wait_until_open(scope, self.tell)
-        self._number += 1
+        scope.attempt_number += 1
         self._left -= 1
-        scope.record = self._record = record = AttemptRecord(scope, self._number)
-        tried = with_faults(self._spending(record), scope, policy, self._number)
+        scope.record = self._record = record = AttemptRecord(scope, scope.attempt_number)
+        tried = with_faults(self._spending(record), scope, policy, scope.attempt_number)
         self.tell("attempt_started")
         try:
             value = await _attempt_once(tried, scope, policy.heartbeat_timeout_s)
@@ -123,33 +125,37 @@ class _Tries:
         return spend
 
     def goes_on(self, error: Exception) -> bool:
-        """Say whether another try follows; note it in the ledger if none does."""
-        policy = self._policy
-        is_external = policy.effect == "external"
-        if not is_external and self._left > 0 and is_retryable(error):
-            return True
+        """Say whether another try follows."""
+        return self._policy.effect != "external" and self._left > 0 and is_retryable(error)
+
+    async def give_up(self, error: Exception) -> None:
+        """Note the last failure, and put what all tries met into its error."""
         assert self._record is not None
-        is_unknown = is_external and is_ambiguous(error)
+        is_unknown = self._policy.effect == "external" and is_ambiguous(error)
         self._record.fail(error, "unknown" if is_unknown else "error")
-        self._texts.append(f"attempt {self._number}: {describe_error(error)}")
+        if is_rate_limit(error):
+            await close_limit(self._scope, self._wait_s(error))
+        self._texts.append(f"attempt {self._scope.attempt_number}: {describe_error(error)}")
         if len(self._texts) > 1:
-            setattr(error, ATTEMPTS, list(self._texts))
-        return False
+            with suppress(Exception):  # a class can refuse to be written to
+                setattr(error, ATTEMPTS, self._texts)
 
     async def wait_after(self, error: Exception) -> None:
         """Wait until the next try: as long as the other side asks, else the backoff."""
         assert self._record is not None
-        wait_s = self._policy.wait_s(len(self._texts) + 1, error, random.random())
-        text = describe_error(error)
-        self._texts.append(f"attempt {self._number}: {text}; waited {wait_s:.1f} s")
+        wait_s, text = self._wait_s(error), describe_error(error)
+        self._texts.append(f"attempt {self._scope.attempt_number}: {text}; waited {wait_s:.1f} s")
         retry_at = datetime.now(UTC) + timedelta(seconds=wait_s)
         self._record.fail(error, "error", retry_at)
         self.tell("attempt_failed", wait_s=wait_s, error=text)
+        # A wait that is worth it outlives a crash; a short one is not made longer for that.
+        meanwhile = [asyncio.sleep(wait_s), storage().ledger.settle(wait_s)]
         if is_rate_limit(error):
-            await asyncio.gather(asyncio.sleep(wait_s), close_limit(self._scope, wait_s))
-        else:
-            # A wait that is worth it outlives a crash; a short one is not made longer for that.
-            await asyncio.gather(asyncio.sleep(wait_s), storage().ledger.settle(wait_s))
+            meanwhile.append(close_limit(self._scope, wait_s))
+        await asyncio.gather(*meanwhile)
+
+    def _wait_s(self, error: Exception) -> float:
+        return self._policy.wait_s(len(self._texts) + 1, error, random.random())
 
 
 def _describe_earlier(row: dict[str, Any]) -> str:

@@ -88,10 +88,12 @@ class _External:
         close_open(self._scope.state.attempts, "unknown")
         return await self._settle(datetime.fromisoformat(intent["intended_at"]))
 
-    async def _call(self) -> Any:
+    async def _call(self, *, is_again: bool = False) -> Any:
         """Commit the intent, make the call; what its failure leaves open is settled."""
         with self._database_needed():
-            await commit_intent(storage().pool, self._intent())
+            is_ours = await commit_intent(storage().pool, self._intent(), is_again=is_again)
+        if not is_ours:
+            return await self._settle(None)
         try:
             return await self._make()
         except Exception as error:
@@ -119,7 +121,7 @@ class _External:
         if found is CallOutcome.UNKNOWN:
             found = await self._wait_for_person()
         if found is CallOutcome.NOT_MADE:
-            return await self._call()
+            return await self._call(is_again=True)
         self._tell("step_finished", value=found)
         return found
 

@@ -1,7 +1,7 @@
 """How often and how long a step is tried: one policy object, chosen by kind, agent and tool."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
@@ -26,6 +26,7 @@ _NEVER_RETRIED = (ModelQuotaExceededError, ModelRequestRejectedError)
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
 _SQLSTATES = re.compile("08|40001|40P01|57P0|53300")
 """What passes when a transaction is made again: lost connections, serialization, deadlocks."""
+_DECIMAL = re.compile(r"[0-9]+\.[0-9]+")
 _RETRYABLE = (
     ModelRateLimitError,
     ModelUnavailableError,
@@ -67,9 +68,19 @@ def retry_after_s(error: BaseException) -> float | None:
     """Return the seconds that the other side asked to wait, None where it did not ask."""
     response = _http_response(error)
     if response is not None:
-        # Pydantic AI reads both forms of the header, seconds and a date.
+        # Pydantic AI reads milliseconds, whole seconds and a date.
         error = ModelHTTPError(response.status_code, "", headers=dict(response.headers))
-    return error.retry_after if isinstance(error, ModelAPIError) else None
+    if not isinstance(error, ModelAPIError):
+        return None
+    if error.retry_after is not None:
+        return error.retry_after
+    return _decimal_s(getattr(error, "headers", None) or {})
+
+
+def _decimal_s(headers: Mapping[str, str]) -> float | None:
+    """Read decimal seconds: no standard knows them, and servers send them all the same."""
+    text = headers.get("retry-after", "")
+    return float(text) if _DECIMAL.fullmatch(text) else None
 
 
 def is_rate_limit(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ async def close_limit(scope: StepScope, for_s: float) -> None:
     """
     if scope.rate_limit is None or for_s <= 0:
         return
+    scope.state.asked_at = float("-inf")  # another run may have met a longer one
     provider, model = scope.rate_limit
     run_id, step_number = scope.run.run_id, scope.step_number
     try:

@@ -60,6 +60,8 @@ class StepScope:
     """Provider and model whose limit the step shares with others; None for what is no model."""
     state: StepState = field(default_factory=StepState)
     """What earlier lives left of the step, asked for together with its checkpoint."""
+    attempt_number: int = 0
+    """Number of the last try, counted over all lives of the run."""
     child_numbers: Iterator[int] = field(default_factory=lambda: count(1))
     limit: asyncio.Timeout | None = None
     """The running try's time limit; waiting for a delegate does not count against it."""

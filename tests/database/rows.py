@@ -13,10 +13,16 @@ PICKLE = "gASVCAAAAAAAAACMBGhhY2uULg=="
 """Base64 of a pickle, as DBOS writes one."""
 
 
-def insert(connection: psycopg.Connection[Any], table: str, values: dict[str, object]) -> None:
-    """Insert one row into a table of DBOS's."""
-    statement = sql.SQL("insert into dbos.{} ({}) values ({})").format(
-        sql.Identifier(table),
+def insert(
+    connection: psycopg.Connection[Any],
+    table: str,
+    values: dict[str, Any],
+    *,
+    schema: str = "dbos",
+) -> None:
+    """Insert one row into a table of DBOS's, or of ours."""
+    statement = sql.SQL("insert into {} ({}) values ({})").format(
+        sql.Identifier(schema, table),
         sql.SQL(", ").join(map(sql.Identifier, values)),
         sql.SQL(", ").join([sql.Placeholder()] * len(values)),
     )

@@ -12,6 +12,7 @@ from tests.database.rows import (
     checkpoint_json,
     error_json,
     input_json,
+    insert,
     output_json,
     plant_run,
     plant_step,
@@ -199,6 +200,70 @@ def test_step_without_a_run_is_not_shown(database: Database) -> None:
     """What a deleted run left behind is nobody's step."""
     plant_step(database, "deleted", 1, output=checkpoint_json(1))
     assert read(database, "step") == {}
+
+
+def plant_attempt(database: Database, run_id: str, **values: object) -> None:
+    """Store a try of step 1 that began at noon."""
+    row = {"run_id": run_id, "step_number": 1, "attempt_number": 1, "step_name": "player.model"}
+    row |= {"executor_id": "e1", "started_at": datetime(2026, 1, 1, 12, tzinfo=UTC)} | values
+    with database.connect() as connection:
+        insert(connection, "attempt", row, schema="agent_app")
+
+
+def plant_intent(database: Database, run_id: str, number: int, **values: object) -> None:
+    """Store an external call."""
+    row = {"run_id": run_id, "step_number": number, "step_name": "player.tool.pay", "call": "c"}
+    row |= {"idempotency_key": f"{run_id}:p", "executor_id": "e1", "arguments": '{"cents": 3}'}
+    with database.connect() as connection:
+        insert(connection, "intent", row | values, schema="agent_app")
+
+
+def column(database: Database, query: str) -> list[object]:
+    """Return the first column of a query's rows."""
+    with database.connect(read_only=True) as connection:
+        return [next(iter(row.values())) for row in connection.execute(query.encode())]
+
+
+def test_current_attempt_shows_what_is_being_done(database: Database) -> None:
+    """An open try of a pending run's own executor; no ended one, no dead one, no finished run."""
+    plant_run(database, "open", status="PENDING", executor_id="e1")
+    plant_run(database, "ended", status="PENDING", executor_id="e1")
+    plant_run(database, "moved", status="PENDING", executor_id="e2")
+    plant_run(database, "finished", status="SUCCESS", executor_id="e1")
+    for run_id in ("open", "moved", "finished"):
+        plant_attempt(database, run_id)
+    plant_attempt(database, "ended", outcome="error")
+    assert column(database, "select run_id from agent_app.current_attempt") == ["open"]
+    (running_s,) = column(database, "select running_s from agent_app.current_attempt")
+    assert isinstance(running_s, float)
+    assert running_s > 0
+
+
+def test_undecided_call_shows_what_waits_for_a_person(database: Database) -> None:
+    """A call of unknown outcome; no decided one, no complete step, no ended run, none in flight."""
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    plant_run(database, "r1", status="PENDING")
+    plant_run(database, "over", status="CANCELLED")
+    plant_intent(database, "r1", 1, unknown_since=since)
+    plant_intent(database, "r1", 2, unknown_since=since, decision="retry")
+    plant_intent(database, "r1", 3, unknown_since=since)
+    plant_step(database, "r1", 3)
+    plant_intent(database, "r1", 4)
+    plant_intent(database, "over", 1, unknown_since=since)
+    query = "select run_id || ' ' || step_number from agent_app.undecided_call"
+    assert column(database, query) == ["r1 1"]
+
+
+def test_error_says_after_how_many_attempts(database: Database) -> None:
+    """The count stands after the message where there were several."""
+    error = error_json("builtins:ConnectionError", "lost")
+    several = json.loads(error)
+    several["$error"]["state"] = {"step_attempts": ["a", "b", "c"]}
+    plant_run(database, "r1", status="ERROR", error=json.dumps(several))
+    plant_run(database, "r2", status="ERROR", error=error)
+    rows = read(database, "run")
+    assert rows["r1"]["error"] == "ConnectionError: lost (after 3 attempts)"
+    assert rows["r2"]["error"] == "ConnectionError: lost"
 
 
 def test_views_describe_themselves(database: Database) -> None:

@@ -3,9 +3,12 @@
 import inspect
 
 from dbos import DBOS, StepReservation
+from dbos import _core as dbos_core
 from dbos import error as dbos_error
+from dbos._context import current_owner_xid
 from dbos._core import WorkflowHandleAsyncPolling
 from dbos._serialization import DefaultSerializer
+from dbos._sys_db import RecordedResult
 from pydantic_ai import Agent
 from pydantic_ai.durable_exec import (
     BaseDurabilityCapability,
@@ -15,6 +18,7 @@ from pydantic_ai.durable_exec import (
 from pydantic_ai.durable_exec._operation import DurableOperationId
 from pydantic_ai.durable_exec._operation_names import DurableInvocationName
 
+from agent_app.durability import step_check
 from agent_app.durability.naming import StepNamer
 
 
@@ -36,6 +40,24 @@ def test_a_process_can_begin_to_listen_to_a_queue_late() -> None:
     """DBOS keeps the names of the queues that a process listens to where we add one."""
     assert "self._listening_queues" in inspect.getsource(DBOS.__init__)
     assert callable(DBOS.listen_queues)
+
+
+def test_our_check_stands_where_dbos_asks_for_a_checkpoint() -> None:
+    """It replaces this method, by name and arguments, and answers what DBOS takes apart."""
+    check = step_check._own_check
+    parameters = ["self", "workflow_id", "function_id", "function_name", "owner_key"]
+    assert list(inspect.signature(check).parameters) == parameters
+    assert "check_operation_execution(" in inspect.getsource(dbos_core.invoke_step)
+    answer = {"output", "error", "serialization", "child_workflow_id", "child_shard_key"}
+    assert set(RecordedResult.__annotations__) == answer
+    assert "owner_xid" in inspect.getsource(current_owner_xid)
+
+
+def test_dbos_looks_for_cancelled_runs_as_often_as_we_say() -> None:
+    """The interval is a name of the module, read anew at each look."""
+    assert "_PREEMPTIBLE_POLL_INTERVAL_SEC" in vars(dbos_core)
+    source = inspect.getsource(dbos_core._CancellationWatcher._poll)
+    assert "_PREEMPTIBLE_POLL_INTERVAL_SEC" in source
 
 
 def test_errors_of_dbos_have_these_shapes() -> None:
