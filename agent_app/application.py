@@ -79,7 +79,10 @@ async def open_executor(
 
     executor = Executor(secrets.token_hex(8), settings.application_version)
     lease_s = settings.executor_lease_s
-    lease = executor_lease(database, executor.executor_id, lease_s=lease_s)
+    version = executor.version
+    lease = executor_lease(
+        database, executor.executor_id, lease_s=lease_s, application_version=version
+    )
     with explained(database), lease, journal_to(settings.body_journal):
         async with launched(
             database,

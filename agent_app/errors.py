@@ -24,6 +24,11 @@
     │   ├── RunInputConflict        the same ID with another input
     │   ├── RunNotResumable         it is finished, or executes elsewhere
     │   ├── RunNotCancellable       it is finished
+    │   ├── RunNotForkable          no copy can be made from there, or with that
+    │   ├── RunNotRetryable         it has not failed, or belongs to somebody else
+    │   ├── RunNotDeletable         it is not finished, or somebody still needs it
+    │   ├── AttributeInvalid        a label that cannot be one
+    │   ├── FilterInvalid           a filter that could find nothing
     │   ├── StepNotUndecided        no decision is waited for
     │   ├── DecisionInvalid         a decision that says nothing clear
     │   ├── RunIdInvalid            an ID that cannot be one
@@ -383,6 +388,76 @@ class RunNotCancellable(RunError):
 
     def __str__(self) -> str:
         return f"Run {self.run_id!r} is {self.status} and cannot be cancelled any more."
+
+
+class RunNotForkable(RunError):
+    """No copy can be made from that step, or with that change; `reason` follows the run's name."""
+
+    code = "run_not_forkable"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id = run_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Run {self.run_id!r} {self.reason}."
+
+
+class RunNotRetryable(RunError):
+    """The run has not failed, or it is not this process's to go on with."""
+
+    code = "run_not_retryable"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id = run_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Run {self.run_id!r} cannot be retried: {self.reason}."
+
+
+class RunNotDeletable(RunError):
+    """The run is unfinished, or another one that is would look for it."""
+
+    code = "run_not_deletable"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id = run_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Run {self.run_id!r} cannot be deleted: {self.reason}."
+
+
+class AttributeInvalid(RunError):
+    """A label of a run is none, or it is ours; the argument is the sentence."""
+
+    code = "attribute_invalid"
+    http_status = 400
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class FilterInvalid(RunError):
+    """A filter of a list has a value that no run could fit; the argument is the sentence."""
+
+    code = "filter_invalid"
+    http_status = 400
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class StepNotUndecided(RunError):

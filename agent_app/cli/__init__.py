@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agent_app.cli import agents, chaos, database, run, runs
+from agent_app.cli import agents, chaos, control, database, forks, run, runs
 from agent_app.errors import AgentAppError, ConfigurationInvalid
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (run, chaos, runs, agents, database):
+for part in (run, chaos, runs, agents, forks, control, database):
     part.add_commands(app)
 
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from agent_app.operations.tally import ChaosReport, RestartCost
+    from agent_app.operations.chaos.tally import ChaosReport, RestartCost
+
+MAX_KILLS = 90
+"""DBOS 3.4 gives a run up after 100 recoveries, and so after as many kills."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -26,7 +29,7 @@ def chaos(
         float, typer.Option(min=0, max=1, help="Share of tries that meet a fault on purpose.")
     ] = 0.2,
     kills: Annotated[
-        int, typer.Option(min=0, max=90, help="How often the process is killed, at most.")
+        int, typer.Option(min=0, max=MAX_KILLS, help="How often the process is killed, at most.")
     ] = 5,
     seed: Annotated[
         int | None, typer.Option(help="Chooses the faults, and the moments of the kills.")
@@ -46,8 +49,8 @@ def chaos(
     from agent_app.cli.opening import reading
     from agent_app.cli.printing import notice, print_json
     from agent_app.cli.run import parse_models
-    from agent_app.operations.chaos import run_chaos
-    from agent_app.operations.chaos_plan import check_chaos, plan_chaos
+    from agent_app.operations.chaos.experiment import run_chaos
+    from agent_app.operations.chaos.plan import check_chaos, plan_chaos
     from agent_app.settings import read_settings
 
     text, settings = sys.stdin.read() if input == "-" else input, read_settings()
@@ -104,7 +107,7 @@ def _print_report(report: "ChaosReport") -> None:
 
 def _describe_kills(report: "ChaosReport") -> str:
     missing = report.asked_kill_count - report.kill_count
-    why = "; the run ended before the others" if missing else ""
+    why = "; it was over before the others" if missing else ""
     return f"{report.kill_count} of {report.asked_kill_count}{why}"
 
 

@@ -36,7 +36,15 @@ async def execute_dialogue(app: Application, wanted: NewRun, lines: LiveLines) -
     async def run_agent(name: str, value: Any) -> dict[str, Any]:
         child_id = f"{run_id}:question-{next(asked)}"
         with lines.showing():
-            await start_run(app.catalog, name, value, run_id=child_id, models=chosen, chaos=chaos)
+            await start_run(
+                app.catalog,
+                name,
+                value,
+                run_id=child_id,
+                models=chosen,
+                chaos=chaos,
+                attributes=wanted.attributes,
+            )
             return await wait_for_run(child_id)
 
     await _talk(dialogue, run_agent, lines)

@@ -1,9 +1,9 @@
 """What the executing commands do once the application is open."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent_app.application import Application
@@ -46,6 +46,7 @@ class NewRun:
     chaos: float | None = None
     """Share of tries that are to fail."""
     seed: int | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 async def execute_new_run(app: Application, wanted: NewRun, lines: LiveLines) -> int:
@@ -58,7 +59,15 @@ async def execute_new_run(app: Application, wanted: NewRun, lines: LiveLines) ->
     left = await _take_over(app)
     lines.watch(run_id, agent)
     with lines.showing():
-        await start_run(app.catalog, agent, value, run_id=run_id, models=chosen, chaos=chaos)
+        await start_run(
+            app.catalog,
+            agent,
+            value,
+            run_id=run_id,
+            models=chosen,
+            chaos=chaos,
+            attributes=wanted.attributes,
+        )
         notice(f"Run {run_id} ({agent})" + describe_chaos(chaos))
         await _tell_of_other_executor(app, run_id)
         code = await _finish(app, run_id, lines)
@@ -82,14 +91,22 @@ async def execute_left_runs(app: Application, lines: LiveLines) -> int:
     return max(codes, default=0)
 
 
-async def execute_left_run(app: Application, run_id: str, lines: LiveLines) -> int:
-    """Go on with one run, and print its result."""
+async def execute_left_run(
+    app: Application,
+    run_id: str,
+    lines: LiveLines,
+    begin: Callable[[], Awaitable[None]] | None = None,
+    *,
+    goes_on_as: str | None = None,
+) -> int:
+    """Go on with one run, and print its result; `begin` does it, where it is no mere resuming."""
     row = await asyncio.to_thread(get_run, app.database, run_id)
     app.catalog.find(row.agent)
-    lines.watch(run_id, row.agent)
+    new_id = goes_on_as or run_id
+    lines.watch(new_id, row.agent)
     with lines.showing():
-        await resume_run(app.database, run_id, app.executor)
-        code = await _finish(app, run_id, lines)
+        await (begin() if begin else resume_run(app.database, run_id, app.executor))
+        code = await _finish(app, new_id, lines)
     await _wait_for_others(app, [])
     return code
 

@@ -104,6 +104,8 @@ def _step_line(event: RunEvent, root: str) -> str | None:
         case "attempt_failed":
             again = f"attempt {event.attempt} failed, the next in {event.wait_s:.1f} s"
             return f"{place}  {again}: {shorten(event.error, 200)}"
+        case "fault_injected":
+            return f"{place}  attempt {event.attempt} meets a fault on purpose: {event.value}"
         case "step_parked":
             return f"{place}  its model's rate limit is closed, for {event.wait_s:.1f} s"
         case "step_undecided":

@@ -24,8 +24,16 @@ def notice(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value, rows included, as indented JSON."""
-    text = json.dumps(value, default=_plain, indent=2, ensure_ascii=False)
-    print(_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text))
+    _print_safely(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as JSON in one line, at once."""
+    _print_safely(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _print_safely(text: str) -> None:
+    print(_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text), flush=True)
 
 
 def _plain(value: Any) -> Any:

@@ -24,9 +24,12 @@ _YouAsk = Annotated[
 ]
 _Chaos = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Share of tries that fail on purpose and are tried again."),
+    typer.Option(min=0, max=1, help="Share of tries that meet a fault on purpose."),
 ]
 _Seed = Annotated[int | None, typer.Option(help="Chooses the faults of --chaos.")]
+_Attribute = Annotated[
+    list[str] | None, typer.Option(help="Label the run with KEY=VALUE; repeatable.")
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -48,6 +51,7 @@ def run(
         list[str] | None,
         typer.Option("--model", help="MODEL for all shipped agents, or AGENT=MODEL; repeatable."),
     ] = None,
+    attribute: _Attribute = None,
     you_ask: _YouAsk = False,
     chaos: _Chaos = None,
     seed: _Seed = None,
@@ -57,11 +61,13 @@ def run(
     """Run an agent to its end; go on with runs of processes that died, too."""
     from agent_app.cli.dialogue import execute_dialogue
     from agent_app.cli.execute import NewRun, execute_new_run
+    from agent_app.cli.values import parse_labels
 
     text = sys.stdin.read() if input == "-" else input
-    wanted = NewRun(agent, text, run_id, parse_models(model or []), chaos, seed)
+    labels = parse_labels(attribute or [])
+    wanted = NewRun(agent, text, run_id, parse_models(model or []), chaos, seed, labels)
     action = execute_dialogue if you_ask else execute_new_run
-    _execute(lambda app: action(app, wanted, _lines(app, steps, json)), takes_over=False)
+    execute(lambda app: action(app, wanted, live_lines(app, steps, json)), takes_over=False)
 
 
 def resume(
@@ -75,19 +81,20 @@ def resume(
     from agent_app.cli.execute import execute_left_run, execute_left_runs
 
     if run_id is None:
-        _execute(lambda app: execute_left_runs(app, _lines(app, steps, json)))
+        execute(lambda app: execute_left_runs(app, live_lines(app, steps, json)))
     else:
-        _execute(lambda app: execute_left_run(app, run_id, _lines(app, steps, json)))
+        execute(lambda app: execute_left_run(app, run_id, live_lines(app, steps, json)))
 
 
 def worker() -> None:
     """Execute what other processes leave behind, until SIGINT or SIGTERM."""
     from agent_app.cli.execute import execute_forever
 
-    _execute(execute_forever)
+    execute(execute_forever)
 
 
-def _lines(app: "Application", is_detailed: bool, is_silent: bool) -> "LiveLines":
+def live_lines(app: "Application", is_detailed: bool, is_silent: bool) -> "LiveLines":
+    """Return what prints the events of watched runs."""
     from agent_app.cli.live import LiveLines
 
     return LiveLines(app.catalog, is_detailed=is_detailed, is_silent=is_silent)
@@ -109,7 +116,7 @@ def parse_models(options: list[str]) -> dict[str, str]:
     return models
 
 
-def _execute(action: Action, *, takes_over: bool = True) -> None:
+def execute(action: Action, *, takes_over: bool = True) -> None:
     """Open the application, do `action` until a signal comes, and end with its exit code.
 
     The database is opened outside of the event loop, where Ctrl-C ends a long wait at once.

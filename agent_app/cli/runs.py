@@ -1,5 +1,6 @@
-"""`list`, `show`, `steps`, `cancel`: runs as they stand in the database."""
+"""`list`, `show`, `steps`, `messages`, `follow`: runs as they stand in the database."""
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from agent_app.database.read import RunRow, StepRow
+    from agent_app.operations.read import RunFilter, RunPage
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _RunId = Annotated[str, typer.Argument(help="The run's ID.")]
@@ -17,32 +19,85 @@ def add_commands(app: typer.Typer) -> None:
     app.command("list")(list_runs)
     app.command("show")(show)
     app.command("steps")(steps)
-    app.command("cancel")(cancel)
-    app.command("resolve")(resolve)
+    app.command("messages")(messages)
+    app.command("follow")(follow)
 
 
 def list_runs(
     agent: Annotated[str | None, typer.Option(help="Only runs of this agent.")] = None,
     status: Annotated[str | None, typer.Option(help="Only runs in this status.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only runs created since then: 2h ago, or 2026-01-31.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only runs created before then.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="Only runs with this KEY=VALUE; repeatable.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Only runs whose input contains it.")] = None,
+    after: Annotated[
+        str | None, typer.Option(help="Only runs after this one: the last of a page.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
     json: _Json = False,
 ) -> None:
     """List runs, the newest first."""
+    from datetime import UTC, datetime
+
     from agent_app.cli.opening import reading
-    from agent_app.cli.printing import print_json, print_table, shorten
+    from agent_app.cli.values import parse_labels, parse_moment
+    from agent_app.operations.read import RunFilter
     from agent_app.operations.read import list_runs as operation
 
+    now = datetime.now(UTC)
+    wanted = RunFilter(
+        agent=agent,
+        status=status,
+        created_after=parse_moment("--since", since, now),
+        created_before=parse_moment("--until", until, now),
+        attributes=parse_labels(attribute or []),
+        text=text,
+        after=after,
+        limit=limit,
+    )
     with reading() as database:
-        rows = operation(database, agent=agent, status=status, limit=limit)
-    if json:
-        print_json(rows)
+        page = operation(database, wanted)
+    _print_page(page, wanted, json)
+    _refuse_foreign_payloads(page.runs)
+
+
+def _print_page(page: "RunPage", wanted: "RunFilter", as_json: bool) -> None:
+    from agent_app.cli.printing import notice, print_json, print_table, shorten
+
+    if as_json:
+        print_json(page.runs)
     else:
         cells = (
             (r.run_id, r.agent, r.status, r.created_at, shorten(r.input, 40), _result(r))
-            for r in rows
+            for r in page.runs
         )
         print_table(("RUN", "AGENT", "STATUS", "CREATED", "INPUT", "RESULT"), cells)
-    _refuse_foreign_payloads(rows)
+    if page.next_after is not None:
+        notice(f"There are more: {_next_command(page.next_after, wanted, as_json)}")
+
+
+def _next_command(after: str, wanted: "RunFilter", as_json: bool) -> str:
+    """Return the command that shows the next page; spans are told as moments, which stand still."""
+    since, until = wanted.created_after, wanted.created_before
+    options: dict[str, str | None] = {
+        "--agent": wanted.agent,
+        "--status": wanted.status,
+        "--since": since.isoformat() if since else None,
+        "--until": until.isoformat() if until else None,
+        "--text": wanted.text,
+        "--limit": None if wanted.limit == 50 else str(wanted.limit),
+        "--after": after,
+    }
+    words = ["agent-app", "list"]
+    for label in wanted.attributes.items():
+        words += ["--attribute", "=".join(label)]
+    for option, value in options.items():
+        words += [option, value] if value is not None else []
+    return shlex.join([*words, "--json"] if as_json else words)
 
 
 def show(run_id: _RunId, json: _Json = False) -> None:
@@ -78,45 +133,38 @@ def steps(run_id: _RunId, json: _Json = False) -> None:
     _refuse_foreign_payloads(rows)
 
 
-def cancel(run_id: _RunId, json: _Json = False) -> None:
-    """Cancel a run and the children that it waits for."""
+def messages(run_id: _RunId, json: _Json = False) -> None:
+    """Print the conversation of one run: input, answers, tool calls and their results."""
     from agent_app.cli.opening import reading
-    from agent_app.cli.printing import print_json
-    from agent_app.operations.control import cancel_run
+    from agent_app.cli.printing import print_json, print_table, shorten
+    from agent_app.operations.read import get_messages, get_run
 
     with reading() as database:
-        cancelled = cancel_run(database, run_id)
+        row = get_run(database, run_id)
+        rows = get_messages(database, run_id)
     if json:
-        print_json({"cancelled": cancelled})
-        return
-    for cancelled_id in cancelled:
-        print(f"Run {cancelled_id} is cancelled.")
-
-
-def resolve(
-    run_id: _RunId,
-    step: Annotated[int, typer.Argument(help="The step's number.")],
-    done: Annotated[
-        str | None, typer.Option(help="The call was made, and this is its result, as JSON.")
-    ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="It was not made: make it.")] = False,
-    fail: Annotated[bool, typer.Option("--fail", help="Let the step fail.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why, for --fail.")] = None,
-    json: _Json = False,
-) -> None:
-    """Decide what became of an external call that was cut short by a crash."""
-    from agent_app.cli.opening import reading
-    from agent_app.cli.printing import print_json
-    from agent_app.operations.control import choose_decision, resolve_call
-
-    decision, value = choose_decision(done, is_retry=retry, is_failure=fail, reason=reason)
-    with reading() as database:
-        name = resolve_call(database, run_id, step, decision, value)
-    if json:
-        print_json({"run_id": run_id, "step_number": step, "name": name, "decision": decision})
+        print_json(rows)
     else:
-        print(f"Step {step} ({name}) of run {run_id} is decided: {decision}.")
-        print(f"Whoever executes the run goes on; if nobody does: agent-app resume {run_id}")
+        cells = (
+            (r.position, r.role, r.kind, r.tool, shorten(r.text or r.arguments, 200), r.tokens)
+            for r in rows
+        )
+        print_table(("NO", "ROLE", "KIND", "TOOL", "TEXT", "TOKENS"), cells)
+    _refuse_foreign_payloads([row])
+
+
+def follow(run_id: _RunId, json: _Json = False) -> None:
+    """Print what happens in a run that any process executes, until it ends."""
+    from agent_app.cli.following import print_happening, print_result
+    from agent_app.cli.opening import reading
+    from agent_app.operations.follow import finished_record, follow_run
+    from agent_app.operations.read import get_run
+
+    with reading() as database:
+        for happening in follow_run(database, run_id):
+            print_happening(happening, json)
+        record = finished_record(database, run_id)
+        print_result(get_run(database, run_id), record, json)
 
 
 def _result(row: "RunRow") -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
@@ -23,6 +23,19 @@ def is_lost_connection(error: BaseException) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(_LOST)
 
 
+_RESET: LiteralString = """
+reset all; reset session authorization; close all; unlisten *; discard temp;
+select pg_advisory_unlock_all()
+"""
+"""What `discard all` does, but for prepared statements: psycopg keeps a list of them."""
+
+
+async def _reset(connection: Connection) -> None:
+    """Undo what a tool has set in its session; the next one finds it as it was."""
+    connection.row_factory = dict_row
+    await connection.execute(_RESET)
+
+
 class Pool:
     """Asynchronous connections to one database, in autocommit; rows are dicts."""
 
@@ -35,6 +48,7 @@ class Pool:
             max_size=max_size,
             max_idle=_IDLE_S,
             timeout=database.connect_timeout_s * 2,
+            reset=_reset,
             open=False,
             name="agent_app",
             kwargs={

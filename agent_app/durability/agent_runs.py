@@ -44,7 +44,7 @@ def guard_runs(agent: Agent[Any, Any], name: str, options_in: Options) -> None:
         options["capabilities"] = [*(options.get("capabilities") or ()), capability]
         options["model"] = options.get("model") or model
         before = copy(options.get("usage")) or RunUsage()
-        with _alone(run, name):
+        with _alone(run, name), _instructed(agent, run.instructions.get(name)):
             async with inner(*args, **options) as agent_run:
                 try:
                     yield agent_run
@@ -74,6 +74,16 @@ def _misused_in(step: StepScope, name: str) -> DelegateMisused:
         f"Agent {name!r} was run inside step {step.name!r}, where its own steps would not be "
         "recorded. Call `await delegate(agent, input)` instead."
     )
+
+
+@contextmanager
+def _instructed(agent: Agent[Any, Any], instructions: str | None) -> Iterator[None]:
+    """Put the run's instructions in the place of the agent's own, where it has any."""
+    if instructions is None:
+        yield
+        return
+    with agent.override(instructions=instructions):
+        yield
 
 
 @contextmanager

@@ -79,9 +79,10 @@ class AttemptRecord:
 
 
 def close_open(rows: Iterable[dict[str, Any]], outcome: Outcome) -> None:
-    """Note what became of tries that an earlier life left open."""
+    """Note what became of tries that an earlier life left open, here and in the ledger."""
     for row in rows:
         if row["outcome"] is None:
+            row["outcome"] = outcome
             known = {name: row[name] for name in ("run_id", "step_number", "attempt_number")}
             lost = AttemptRow(
                 **known,
@@ -99,9 +100,11 @@ def _price(value: dict[str, Any]) -> Decimal | None:
         return None
     try:
         return _RESPONSE.validate_python(value).cost().total_price
-    except (LookupError, ValueError, AssertionError, ValidationError):
+    except LookupError:
         _unpriced.add(model)
-        return None
+    except (ValueError, AssertionError, ValidationError):  # this answer's own fault
+        pass
+    return None
 
 
 def _type_name(error: BaseException) -> str:

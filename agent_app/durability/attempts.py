@@ -65,7 +65,9 @@ class _Tries:
         self._policy = policy
         self._scope = scope
         scope.attempt_number = max([scope.attempt_number, *(r["attempt_number"] for r in earlier)])
-        self._texts = [_describe_earlier(row) for row in earlier if row["outcome"] == "error"]
+        # What failed before a person had the step retried counts no longer.
+        failed = (r for r in earlier if r["outcome"] == "error" and not r.get("retried_at"))
+        self._texts = [_describe_earlier(row) for row in failed]
         # A failure that ended the step, and whose checkpoint a crash lost, leaves one more try.
         self._left = max(policy.max_attempts - len(self._texts), 1)
         self._record: AttemptRecord | None = None

@@ -4,7 +4,6 @@ Built on the public builder surface of `pydantic_ai.durable_exec`. The stock DBO
 function tools unwrapped by design, so a finished tool would run again after a crash.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -39,12 +38,13 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ExternalToolset
 
 from agent_app.durability.clients import one_request_a_try, open_model
-from agent_app.durability.identity import call_identity, digest, tool_call_identity
+from agent_app.durability.identity import call_identity, tool_call_identity, tool_call_key
 from agent_app.durability.naming import StepNamer
 from agent_app.durability.outage import stopped_without_database
 from agent_app.durability.policy import StepPolicies, StepPolicy
 from agent_app.durability.scope import current_run, current_step, in_workflow_code
 from agent_app.durability.step import StepCall, execute_step
+from agent_app.durability.whole_answer import whole_answer
 from agent_app.errors import ValueNotStorable
 
 POLICY_KEY = "step"
@@ -82,12 +82,14 @@ class StepBackend(CallableOperationBackend[StepPolicy]):
         call = StepCall(
             name=name,
             of=slot.of if slot else call_identity(operation_id, cache_key),
-            policy=config if is_tool else replace(config, effect="idempotent"),
+            policy=config if is_tool else _without_effect(config),
             call_key=slot.call_key if slot else None,
             subject=cache_key[1] if is_tool else None,
             rate_limit=_rate_limit_of(operation_id, context),
             reservation=slot.reservation if slot else None,
         )
+        if isinstance(operation_id, ModelRequestId):
+            body = whole_answer(body)
         payload, usage = await execute_step(call, body)
         if usage is not None and context is not None:
             context.usage.incr(usage)
@@ -96,6 +98,13 @@ class StepBackend(CallableOperationBackend[StepPolicy]):
 
 def _context_of(parameters: tuple[object, ...]) -> RunContext[Any] | None:
     return next((part for part in parameters if isinstance(part, RunContext)), None)
+
+
+def _without_effect(policy: StepPolicy) -> StepPolicy:
+    """Return the policy for what is no tool call: a model request has no intent, no transaction."""
+    if policy.effect in ("pure", "idempotent"):
+        return policy
+    return replace(policy, effect="idempotent")
 
 
 def _rate_limit_of(
@@ -284,7 +293,7 @@ class StepDurability(BaseDurabilityCapability[Any]):
         run = current_run()
         if run is not None and self.in_durable_context and _becomes_step(tool_def):
             run.tool_calls[call.tool_call_id] += 1
-            call_key = _call_key(call.tool_call_id, run.tool_calls[call.tool_call_id])
+            call_key = tool_call_key(call.tool_call_id, run.tool_calls[call.tool_call_id])
             key = (run.run_id, ctx.run_id, call.tool_call_id)
             self._slots[key] = _Slot(DBOS.reserve_step(), call_key, tool_call_identity(call))
         return args
@@ -336,21 +345,6 @@ def _is_inline(tool: ToolDefinition) -> bool:
 
 def _becomes_step(tool: ToolDefinition) -> bool:
     return tool.kind in ("function", "unapproved") and not _is_inline(tool)
-
-
-_PLAIN_CALL_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
-_ODD_SIGN = re.compile(r"[^A-Za-z0-9_-]")
-
-
-def _call_key(tool_call_id: str, times: int) -> str:
-    """Return a tool call's part of its children's run IDs: unique in the run, and fit for one.
-
-    An ID that is a bare number would be taken for a step's number, an odd one for no run ID.
-    """
-    key = tool_call_id
-    if not _PLAIN_CALL_ID.fullmatch(tool_call_id):
-        key = f"{_ODD_SIGN.sub('_', tool_call_id)[:40]}-{digest(tool_call_id)}"
-    return key if times == 1 else f"{key}.{times}"
 
 
 def _reason(error: Exception) -> str:

@@ -44,6 +44,8 @@ async def delegate(agent: Agent[Any, Any] | str, input: Any) -> Any:
         )
     runnable = catalog().find(agent if isinstance(agent, str) else agent.name or "")
     request = {"input": runnable.parse(_plain(input), run.models), "models": run.models}
+    if run.instructions:
+        request["instructions"] = run.instructions
     if run.chaos is not None:
         request["chaos"] = run.chaos.as_json()
     if step is not None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 from agent_app.durability.scope import StepScope, current_step
@@ -10,6 +11,9 @@ from agent_app.errors import HeartbeatMissed, StepTimedOut
 
 _TELL_EVERY = timedelta(seconds=1)
 """A tool may give signs of life in a tight loop; the ledger gets one a second."""
+
+_limit: ContextVar[asyncio.Timeout | None] = ContextVar("agent_app_limit", default=None)
+"""The limit of the try that the code belongs to: an abandoned thread keeps that of its own."""
 
 
 def heartbeat() -> None:
@@ -22,7 +26,7 @@ def heartbeat() -> None:
     if step is None or step.loop is None:
         return
     with suppress(RuntimeError):  # an abandoned thread may outlive its loop
-        step.loop.call_soon_threadsafe(_prolong, step, step.limit)
+        step.loop.call_soon_threadsafe(_prolong, step, _limit.get())
 
 
 def _prolong(step: StepScope, limit: asyncio.Timeout | None) -> None:
@@ -54,6 +58,7 @@ async def limited(
     """
     loop = asyncio.get_running_loop()
     limit = asyncio.timeout(timeout_s)
+    token = _limit.set(limit)
     try:
         async with limit:
             step.begin_try(limit, loop, heartbeat_timeout_s)
@@ -66,3 +71,7 @@ async def limited(
         if step.deadline is not None and loop.time() >= step.deadline:
             raise StepTimedOut(step.name, timeout_s or 0.0) from error
         raise HeartbeatMissed(step.name, heartbeat_timeout_s or 0.0) from error
+    finally:
+        _limit.reset(token)
+        if step.limit is limit:
+            step.limit = None  # what an abandoned thread says from now on is of no try

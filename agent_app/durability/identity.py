@@ -5,6 +5,7 @@ DBOS compares step names only; two calls of one tool that changed places would g
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any
@@ -49,6 +50,21 @@ def call_identity(operation_id: DurableOperationId, parameters: tuple[Any, ...])
             return f"{len(messages)} messages {digest(_last_message(messages))}"
         case _:
             return type(operation_id).__name__
+
+
+_PLAIN_CALL_ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
+_ODD_SIGN = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def tool_call_key(tool_call_id: str, times: int) -> str:
+    """Return a tool call's part of its children's run IDs: unique in the run, and fit for one.
+
+    An ID that is a bare number would be taken for a step's number, an odd one for no run ID.
+    """
+    key = tool_call_id
+    if not _PLAIN_CALL_ID.fullmatch(tool_call_id):
+        key = f"{_ODD_SIGN.sub('_', tool_call_id)[:40]}-{digest(tool_call_id)}"
+    return key if times == 1 else f"{key}.{times}"
 
 
 def digest(value: Any) -> str:

@@ -1,9 +1,10 @@
 """How often and how long a step is tried: one policy object, chosen by kind, agent and tool."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic_ai.exceptions import (
     ModelAPIError,
@@ -16,7 +17,13 @@ from pydantic_ai.exceptions import (
     ModelUnavailableError,
 )
 
-from agent_app.errors import AgentInvalid, HeartbeatMissed, InjectedFault, StepTimedOut
+from agent_app.errors import (
+    AgentInvalid,
+    ConfigurationInvalid,
+    HeartbeatMissed,
+    InjectedFault,
+    StepTimedOut,
+)
 from agent_app.settings import Settings
 
 Effect = Literal["pure", "idempotent", "external", "transactional"]
@@ -158,6 +165,35 @@ class StepPolicy:
     reconcile: Callable[..., Any] | None = None
     """Finds out whether an `external` call that a crash cut short was made; None asks a person."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises: ConfigurationInvalid.
+        """
+        for name, is_valid, expected in (
+            ("max_attempts", _is_number(self.max_attempts) and self.max_attempts >= 1, "1 or more"),
+            ("timeout_s", _is_limit(self.timeout_s), "seconds above 0, or None"),
+            (
+                "heartbeat_timeout_s",
+                _is_limit(self.heartbeat_timeout_s),
+                "seconds above 0, or None",
+            ),
+            ("backoff_s", _is_wait(self.backoff_s), "seconds"),
+            ("backoff_max_s", _is_wait(self.backoff_max_s), "seconds"),
+            ("retry_after_max_s", _is_wait(self.retry_after_max_s), "seconds"),
+            ("effect", self.effect in get_args(Effect), f"one of {', '.join(get_args(Effect))}"),
+            (
+                "reconcile",
+                self.reconcile is None or callable(self.reconcile),
+                "a function, or None",
+            ),
+        ):
+            if not is_valid:
+                found = getattr(self, name)
+                raise ConfigurationInvalid(
+                    f"StepPolicy has {name}={found!r}; {expected} was expected."
+                )
+
     def wait_s(self, attempt: int, error: BaseException, draw: float) -> float:
         """Return the seconds to wait after failed try `attempt`; `draw` is random in [0, 1)."""
         asked = retry_after_s(error)
@@ -173,16 +209,31 @@ class StepPolicy:
     def changed(self, agent: str, change: Any) -> Self:
         """Return this policy with what a tool's `metadata={"step": {...}}` sets.
 
-        Raises: AgentInvalid (an unknown key).
+        Raises: AgentInvalid (an unknown key, a value that cannot be meant).
         """
         if isinstance(change, StepPolicy):
-            return replace(self, **{f.name: getattr(change, f.name) for f in fields(change)})
+            return replace(self, **vars(change))
         known = {f.name for f in fields(self)}
         if not isinstance(change, dict) or not known.issuperset(change):
             raise AgentInvalid(
                 agent, f"a tool's `step` metadata is {change!r}; known keys are {sorted(known)}."
             )
-        return replace(self, **change)
+        try:
+            return replace(self, **change)
+        except ConfigurationInvalid as error:
+            raise AgentInvalid(agent, f"a tool's `step` metadata: {error}") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_wait(value: Any) -> bool:
+    return _is_number(value) and value >= 0
+
+
+def _is_limit(value: Any) -> bool:
+    return value is None or (_is_number(value) and value > 0)
 
 
 @dataclass(frozen=True)

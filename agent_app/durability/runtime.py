@@ -167,7 +167,9 @@ def _as_workflow(runnable: Runnable) -> Callable[[Request], Coroutine[Any, Any, 
 async def _conduct(runnable: Runnable, request: Request, run_id: str) -> Request:
     """Execute the run, tell how it began and ended, and raise errors as they are recorded."""
     task = asyncio.current_task()
-    scope = RunScope(run_id, runnable.name, request["models"])
+    scope = RunScope(
+        run_id, runnable.name, request["models"], instructions=request.get("instructions") or {}
+    )
     scope.chaos = read_chaos(request.get("chaos"))
     emit("run_started", run_id=run_id, agent=runnable.name, subject=request["input"])
     try:

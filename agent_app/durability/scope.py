@@ -34,6 +34,8 @@ class RunScope:
     agent: str
     models: dict[str, str]
     """Model strings by agent name, as recorded with the run; `*` is for every shipped agent."""
+    instructions: dict[str, str] = field(default_factory=dict)
+    """What stands in the place of an agent's own instructions, by its name, in a fork that asks."""
     agent_run_numbers: Iterator[int] = field(default_factory=lambda: count(1))
     agent_runs: set[int] = field(default_factory=set)
     """Numbers of the agent runs under way; more than one only where each encloses the next."""

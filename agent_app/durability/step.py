@@ -18,7 +18,7 @@ from agent_app.durability.scope import RunScope, StepScope, current_run, step_sc
 from agent_app.durability.serializer import OF, Checkpoint, JsonSerializer, as_recorded
 from agent_app.durability.step_check import ask_into, stop_asking
 from agent_app.durability.threads import daemon_threads
-from agent_app.durability.transaction import with_transaction
+from agent_app.durability.transaction import unless_committed, with_transaction
 from agent_app.errors import PayloadRefused, ReplayDiverged, ValueNotStorable
 
 _USAGE: TypeAdapter[RunUsage] = TypeAdapter(RunUsage)
@@ -112,11 +112,15 @@ class _Execution:
         async def attempt() -> Any:
             return await attempt_body(body, policy=call.policy, scope=scope, subject=call.subject)
 
-        if call.policy.effect != "external":
-            return await attempt()
-        return await execute_external(
-            attempt, policy=call.policy, scope=scope, of=call.of, subject=call.subject
-        )
+        match call.policy.effect:
+            case "external":
+                return await execute_external(
+                    attempt, policy=call.policy, scope=scope, of=call.of, subject=call.subject
+                )
+            case "transactional":
+                return await unless_committed(attempt, scope=scope, of=call.of)
+            case _:
+                return await attempt()
 
     def _checkpoint(self, value: Any) -> Checkpoint:
         """Write the JSON here, so that a value that is none ends the step with a recorded error."""

@@ -1,7 +1,8 @@
 """Tools that write to our own Postgres: their rows and their result commit together."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,10 +16,11 @@ from agent_app.durability.policy import StepPolicy
 from agent_app.durability.scope import StepScope
 from agent_app.durability.serializer import Checkpoint, JsonSerializer
 from agent_app.durability.storage import storage
-from agent_app.errors import DatabaseError, PayloadRefused, ReplayDiverged, TransactionMisused
+from agent_app.errors import PayloadRefused, ReplayDiverged, TransactionMisused
 
 _JSON = JsonSerializer()
-_open: ContextVar[Connection | None] = ContextVar("agent_app_transaction", default=None)
+_open: ContextVar[list[Connection]] = ContextVar("agent_app_transaction")
+"""The connection of the running tool; emptied at its end, for tasks that outlive it too."""
 
 
 def transaction() -> Connection:
@@ -29,13 +31,21 @@ def transaction() -> Connection:
     connection goes back when the tool returns.
     Raises: TransactionMisused (no transaction is open).
     """
-    connection = _open.get()
-    if connection is None:
+    connection = _open.get([])
+    if not connection or not _is_on_loop():
         raise TransactionMisused(
-            "`transaction()` was called where no transaction is open; call it in a tool of a run "
-            'with metadata={"step": {"effect": "transactional"}}.'
+            "`transaction()` was called where no transaction is open; call it in an asynchronous "
+            'tool of a run, with metadata={"step": {"effect": "transactional"}}.'
         )
-    return connection
+    return connection[0]
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # a synchronous tool, in a thread of its own
+        return False
+    return True
 
 
 def with_transaction(body: Body, *, policy: StepPolicy, scope: StepScope, of: str) -> Body:
@@ -44,16 +54,42 @@ def with_transaction(body: Body, *, policy: StepPolicy, scope: StepScope, of: st
         return body
 
     async def commit() -> Any:
-        try:
-            async with storage().pool.connect() as connection:
-                return await _commit_once(connection, body, scope, of)
-        except Exception as error:
-            if not is_lost_connection(error) and not isinstance(error, DatabaseError):
-                raise
-            # Nobody knows whether it has committed: whoever goes on with the run looks.
-            raise dbos_error.DBOSWorkflowConflictIDError(scope.run.run_id) from error
+        async with _connected(scope) as connection:
+            return await _commit_once(connection, body, scope, of)
 
     return commit
+
+
+async def unless_committed(attempt: Body, *, scope: StepScope, of: str) -> Any:
+    """Return what the tries return; a failure that comes after the commit is too late to count.
+
+    Raises: what the tries raised, if nothing was committed.
+    """
+    try:
+        return await attempt()
+    except Exception:
+        async with _connected(scope) as connection:
+            committed = await read_committed(connection, scope.run.run_id, scope.step_number)
+        if committed is None:
+            raise
+        return _take(scope, of, *committed)
+
+
+@asynccontextmanager
+async def _connected(scope: StepScope) -> AsyncIterator[Connection]:
+    """Yield a connection; without one, or when it is lost, the run stops here and stays PENDING.
+
+    Nobody knows then whether it has committed: whoever goes on with the run looks.
+    Raises: DBOSWorkflowConflictIDError; what the block raises, while the connection lives.
+    """
+    connection: Connection | None = None
+    try:
+        async with storage().pool.connect() as connection:
+            yield connection
+    except Exception as error:
+        if is_lost_connection(error) if connection is None else connection.closed:
+            raise dbos_error.DBOSWorkflowConflictIDError(scope.run.run_id) from error
+        raise
 
 
 async def _commit_once(connection: Connection, body: Body, scope: StepScope, of: str) -> Any:
@@ -104,8 +140,10 @@ def _is_refusal(value: Any) -> bool:
 
 @contextmanager
 def _opened(connection: Connection) -> Iterator[None]:
-    token = _open.set(connection)
+    opened = [connection]
+    token = _open.set(opened)
     try:
         yield
     finally:
+        opened.clear()
         _open.reset(token)

@@ -1,9 +1,12 @@
 """An executor's sign of life: an advisory lock that the server frees when nobody pings it."""
 
 import logging
+import os
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 
@@ -15,17 +18,25 @@ _PINGS_PER_LEASE = 5
 
 LOCK_SQL = "select pg_try_advisory_lock(hashtextextended('agent_app.executor:' || %s, 0)) as held"
 UNLOCK_SQL = "select pg_advisory_unlock(hashtextextended('agent_app.executor:' || %s, 0))"
+_APPEAR = """
+insert into agent_app.executor (executor_id, application_version, host, process_id)
+values (%s, %s, %s, %s) on conflict (executor_id) do nothing
+"""
+_DISAPPEAR = "delete from agent_app.executor where executor_id = %s"
 
 
 @contextmanager
-def executor_lease(database: Database, executor_id: str, *, lease_s: float) -> Iterator[None]:
+def executor_lease(
+    database: Database, executor_id: str, *, lease_s: float, application_version: str | None = None
+) -> Iterator[None]:
     """Hold the executor's lock while the block runs; to be taken before the first run starts.
 
     The lock dies with this process at once, and after `lease_s` if the process stops without dying
     (`idle_session_timeout`, PostgreSQL 14). A lost connection is opened anew; what was taken over
-    meanwhile is fenced by DBOS at its next checkpoint.
+    meanwhile is fenced by DBOS at its next checkpoint. With its version the executor has a row in
+    `agent_app.executor` too, until it ends: the row of one that is killed stays.
     """
-    keeper = _Keeper(database, executor_id, lease_s)
+    keeper = _Keeper(database, executor_id, lease_s, application_version)
     keeper.start()
     try:
         yield
@@ -36,10 +47,13 @@ def executor_lease(database: Database, executor_id: str, *, lease_s: float) -> I
 class _Keeper:
     """A connection of its own with a thread that pings it."""
 
-    def __init__(self, database: Database, executor_id: str, lease_s: float) -> None:
+    def __init__(
+        self, database: Database, executor_id: str, lease_s: float, application_version: str | None
+    ) -> None:
         self._database = database
         self._executor_id = executor_id
         self._lease_s = lease_s
+        self._application_version = application_version
         self._taken = threading.Event()
         self._ended = threading.Event()
         self._failure: BaseException | None = None
@@ -78,6 +92,14 @@ class _Keeper:
                 if row is not None and row["held"]:
                     break
                 self._ended.wait(0.05)  # a survivor that recovers our runs lets go in a moment
+            self._appear(connection)
             self._taken.set()
             while not self._ended.wait(self._lease_s / _PINGS_PER_LEASE):
                 connection.execute("select 1")
+            with suppress(psycopg.Error):
+                connection.execute(_DISAPPEAR, (self._executor_id,))
+
+    def _appear(self, connection: psycopg.Connection[Any]) -> None:
+        if self._application_version is not None:
+            place = socket.gethostname(), os.getpid()
+            connection.execute(_APPEAR, (self._executor_id, self._application_version, *place))

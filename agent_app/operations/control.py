@@ -1,28 +1,38 @@
-"""Cancel a run, and go on with those that were left behind."""
+"""Go on with runs that were left behind, and decide what such a run waits for."""
 
+import asyncio
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dbos import DBOS, DBOSClient
+from dbos import DBOS
 
-from agent_app.database.connect import Database, explained
+from agent_app.database.connect import Database
 from agent_app.database.intent import Decision, decide_intent
 from agent_app.database.read import RunRow, read_descendants, read_run, read_runs
 from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
-from agent_app.durability.serializer import JsonSerializer, refuse_pickle
 from agent_app.errors import (
     DecisionInvalid,
     PayloadRefused,
-    RunNotCancellable,
     RunNotFound,
     RunNotResumable,
     StepNotUndecided,
 )
+from agent_app.failover.liveness import wait_until_idle
 from agent_app.failover.orphans import Recovery, accept_recovered, recover_orphans
+from agent_app.operations.cancel import STOP_TIMEOUT_S, UNFINISHED, cancel_run, with_status
 from agent_app.operations.read import refuse_foreign_payloads
 
-_UNFINISHED = ("PENDING", "ENQUEUED", "DELAYED")
+__all__ = [
+    "Executor",
+    "cancel_run",
+    "choose_decision",
+    "executed_roots",
+    "recover_all",
+    "recover_run",
+    "resolve_call",
+    "resume_run",
+    "waiting_roots",
+]
 
 
 @dataclass(frozen=True)
@@ -33,30 +43,6 @@ class Executor:
     """New at every boot: two processes under one ID would recover each other's living runs."""
     version: str
     """The application version; recovery stays within it."""
-
-
-def cancel_run(database: Database, run_id: str) -> list[str]:
-    """Cancel a run with all its unfinished children and return their IDs, the run's own first.
-
-    Durable at once; code that executes stops within about a second, at its next step at the latest.
-    Raises: RunNotFound; RunNotCancellable (it has finished).
-    """
-    run = read_run(database, run_id)
-    if run is None:
-        raise RunNotFound(run_id)
-    if run.status not in _UNFINISHED:
-        raise RunNotCancellable(run_id, run.status)
-    cancelled = [run_id, *_with_status(database, run_id, _UNFINISHED)]
-    refuse_pickle()
-    with explained(database):
-        client = DBOSClient(
-            system_database_url=database.sqlalchemy_url, serializer=JsonSerializer()
-        )
-        try:
-            client.cancel_workflows(cancelled)
-        finally:
-            client.destroy()
-    return cancelled
 
 
 def resolve_call(
@@ -136,10 +122,11 @@ async def resume_run(database: Database, run_id: str, executor: Executor) -> Non
             run_id, f"it belongs to application version {run.application_version!r}"
         )
     refuse_foreign_payloads([run])
-    if run.status in _UNFINISHED:  # an enqueued run may wait for children whose executor died
+    if run.status in UNFINISHED:  # an enqueued run may wait for children whose executor died
         _refuse_held(run_id, recover_run(database, run_id, executor))
     else:
-        stopped = [run_id, *_with_status(database, run_id, (run.status,))]
+        stopped = [run_id, *with_status(database, run_id, (run.status,))]
+        await _refuse_busy(database, stopped)
         await DBOS.resume_workflows_async(stopped, queue_name=RECOVERY_QUEUE)
         accept_recovered()
 
@@ -160,6 +147,17 @@ def _refuse_held(run_id: str, recovery: Recovery) -> None:
             raise PayloadRefused(tag)
     if run_id in recovery.held:
         raise RunNotResumable(run_id, "a living process executes it")
+
+
+async def _refuse_busy(database: Database, stopped: list[str]) -> None:
+    """Wait for bodies that a cancelled run still executes: going on would start them once more."""
+    for step in await asyncio.to_thread(
+        wait_until_idle, database, stopped, timeout_s=STOP_TIMEOUT_S
+    ):
+        raise RunNotResumable(
+            stopped[0],
+            f"a living process still executes step {step.step_number} of {step.run_id!r}",
+        )
 
 
 def waiting_roots(database: Database, recovery: Recovery, executor: Executor) -> list[RunRow]:
@@ -190,11 +188,6 @@ def executed_roots(database: Database) -> list[RunRow]:
     rows = {
         row.run_id: row
         for run_id in running_ids()
-        if (row := read_run(database, run_id)) is not None and row.status in _UNFINISHED
+        if (row := read_run(database, run_id)) is not None and row.status in UNFINISHED
     }
     return [row for row in rows.values() if row.parent_run_id not in rows]
-
-
-def _with_status(database: Database, run_id: str, statuses: Iterable[str]) -> list[str]:
-    rows = (read_run(database, child) for child in read_descendants(database, run_id))
-    return [row.run_id for row in rows if row is not None and row.status in statuses]

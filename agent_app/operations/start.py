@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID
 from dbos import error as dbos_error
 from pydantic_ai.exceptions import UserError
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +26,7 @@ from agent_app.errors import (
     RunNotFound,
     RunNotResumable,
 )
+from agent_app.operations.attributes import check_attributes
 from agent_app.settings import OFFLINE_MODEL, Settings
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
@@ -46,7 +47,16 @@ def choose_models(
     Raises: AgentNotFound (no agent has a key's name); ConfigurationInvalid (no such model, or its
     provider lacks its key).
     """
-    models = {EVERY_SHIPPED_AGENT: settings.model, **settings.models, **changes}
+    return check_models(
+        catalog, {EVERY_SHIPPED_AGENT: settings.model, **settings.models, **changes}
+    )
+
+
+def check_models(catalog: Catalog, models: Mapping[str, str]) -> dict[str, str]:
+    """Return the model strings as they are recorded, each of them one that can be used.
+
+    Raises: as `choose_models`.
+    """
     for agent, model in models.items():
         if agent != EVERY_SHIPPED_AGENT:
             catalog.find(agent)
@@ -55,9 +65,17 @@ def choose_models(
                 build_model(model)
             except (UserError, ValueError, ImportError) as error:
                 raise ConfigurationInvalid(f"Model {model!r} cannot be used: {error}") from error
-    if models[EVERY_SHIPPED_AGENT] == OFFLINE_MODEL:
-        del models[EVERY_SHIPPED_AGENT]
-    return models
+    offline = (EVERY_SHIPPED_AGENT, OFFLINE_MODEL)  # what they are without any choice
+    return {agent: model for agent, model in models.items() if (agent, model) != offline}
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse what cannot be a run's ID.
+
+    Raises: RunIdInvalid.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise RunIdInvalid(run_id)
 
 
 def choose_chaos(share: float | None, seed: int | None, run_id: str) -> Chaos | None:
@@ -82,23 +100,25 @@ async def start_run(
     run_id: str,
     models: Mapping[str, str],
     chaos: Chaos | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     """Start a run of `name` under `run_id`, durably; with the same input again, attach to it.
 
-    With `chaos`, a share of its tries and of its children's fails on purpose.
-    Raises: AgentNotFound; InputInvalid; RunIdInvalid; RunInputConflict (the ID belongs to another
-    run, which is untouched); PayloadRefused (its row was not written by us); RunNotResumable (it
-    belongs to another application version).
+    With `chaos`, a share of its tries and of its children's fails on purpose. `attributes` are
+    labels of a new run; one that is there keeps its own.
+    Raises: AgentNotFound; InputInvalid; RunIdInvalid; AttributeInvalid; RunInputConflict (the ID
+    belongs to another run, which is untouched); PayloadRefused (its row was not written by us);
+    RunNotResumable (it belongs to another application version).
     """
     runnable = catalog.find(name)
-    if not _RUN_ID.fullmatch(run_id):
-        raise RunIdInvalid(run_id)
+    check_run_id(run_id)
+    labels = check_attributes(attributes or {})
     request = {"input": runnable.parse(value, models), "models": dict(models)}
     if chaos is not None:
         request["chaos"] = chaos.as_json()
     await _refuse_foreign_row(run_id, name, request)
     try:
-        with SetWorkflowID(run_id):
+        with SetWorkflowID(run_id), SetWorkflowAttributes(labels or None):
             await DBOS.start_workflow_async(workflow_of(runnable), request)
     except dbos_error.DBOSConflictingWorkflowError as error:
         raise RunInputConflict(run_id, name) from error

@@ -29,6 +29,13 @@ def laboratory(zygote: Zygote, database: Database, tmp_path: Path) -> Laboratory
 
 
 @pytest.fixture
+def effect_laboratory(laboratory: Laboratory) -> Laboratory:
+    """Return the same, with the agents whose tools must not repeat what they do."""
+    laboratory.environment["AGENT_APP_AGENTS"] = "tests.crash.effect_subjects"
+    return laboratory
+
+
+@pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
     """Return a function that takes a line of the table: subject, boundaries, bodies, repeated."""
     return lambda *line: record_property(_KEY, line)

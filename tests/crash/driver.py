@@ -36,6 +36,16 @@ class Life:
         os.kill(self.process_id, number)
         return self.wait()
 
+    def send(self, number: int) -> None:
+        """Send a signal that does not end it: SIGSTOP, SIGCONT."""
+        os.kill(self.process_id, number)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether SIGSTOP holds it."""
+        status = Path(f"/proc/{self.process_id}/stat").read_text()
+        return status.rpartition(")")[2].split()[0] == "T"
+
     @property
     def is_alive(self) -> bool:
         """Say whether it has not ended yet."""
@@ -89,6 +99,7 @@ class Zygote:
         self._process.stdin.flush()
         while "code" in (told := self._read()):
             self._codes[told["process_id"]] = told["code"]
+        self._codes.pop(told["process_id"], None)  # of a child that had the same ID before
         stdout.touch()
         stderr.touch()
         return Life(told["process_id"], stdout, stderr, self)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Phase = Literal["start", "end"]
+Phase = Literal["start", "end", "call"]
+"""A body begins or ends; in between, it may do something to the world, which is a call."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class Effect:
     body: str
     """The tool's name, or `model`."""
     process_id: int
+    note: str = ""
+    """What a call had to say, its idempotency key above all."""
+    at: float = field(default_factory=time.time)
 
     @property
     def step(self) -> tuple[str, int]:

@@ -1,7 +1,7 @@
-"""What a process under test does besides: it counts places, writes effects, and kills itself.
+"""What a process under test does besides: it counts places, writes effects, kills or stops itself.
 
-Only the process that a test starts has these hooks; they go around DBOS's and Pydantic AI's
-methods, so that agent_app runs as it is.
+Only the process that a test starts has these hooks; they go around DBOS's, Pydantic AI's and
+psycopg's methods, so that agent_app runs as it is.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from dbos import DBOS
 from dbos._sys_db import SystemDatabase
 from pydantic_ai.models.function import FunctionModel
@@ -33,6 +34,8 @@ class Hooks:
     """Path of the file that bodies write to."""
     kill: tuple[str, int] | None = None
     """SIGKILL to itself when this place is reached for the n-th time."""
+    stop: tuple[str, int] | None = None
+    """SIGSTOP to itself when this place is reached for the n-th time."""
     hold_from: int | None = None
     """The n-th body to start, and every later one, waits until `gate` exists."""
     gate: str = ""
@@ -42,6 +45,15 @@ class Hooks:
     """Say whether the slow ones of parallel tools are the fast ones."""
 
 
+STATEMENTS = {
+    "insert into agent_app.intent": "intent",
+    "set unknown_since": "unknown",
+    "decided_value": "look",
+    "insert into public.entry": "insert",
+    "for no key update": "owner",
+    "insert into agent_app.committed_call": "result",
+}
+"""Statements on our own connections, each with its name: `before …` and `after …` are places."""
 counts: Counter[str] = Counter()
 """How often each place was reached in this process."""
 hooks = Hooks(effects=os.devnull)
@@ -52,6 +64,8 @@ def install(chosen: Hooks) -> None:
     """Put the hooks in place, once in a process."""
     global hooks
     hooks = chosen
+    _before(SystemDatabase, "record_operation_result", "checkpoint")
+    _after(SystemDatabase, "_record_operation_result_txn", "written")
     _after(SystemDatabase, "record_operation_result", "commit")
     _before(SystemDatabase, "init_workflow", "row")
     _after(SystemDatabase, "init_workflow", "commit")
@@ -59,12 +73,15 @@ def install(chosen: Hooks) -> None:
     _after(SystemDatabase, "reenqueue_for_recovery", "handed over", if_result=bool)
     _after(SystemDatabase, "start_queued_workflows", "dequeued", if_result=lambda r: bool(r[0]))
     _after(step_check, "look_up", "replayed", if_result=bool)
+    _after(step_check, "look_up", "asked", if_result=lambda found: found is None)
     _before(lease._Keeper, "start", "lock")
     _after(lease._Keeper, "start", "locked")
     _before(DBOS, "launch", "launch")
     _after(DBOS, "launch", "launched")
     _surround_body(FunctionModel, "request", lambda *_: "model")
     _surround_body(FunctionToolset, "call_tool", lambda _, name, *__: str(name))
+    _surround_statements()
+    _after_commit()
 
 
 def latency_s(place: int, of: int) -> float:
@@ -79,12 +96,21 @@ def count_own_starts() -> int:
     return count_starts(read_effects(hooks.effects), (step.run.run_id, step.step_number))
 
 
-def _reach(place: str) -> int:
-    """Count the place, or die there."""
+def call_out(body: str, note: str = "") -> None:
+    """Do something to the world: write it down, then reach the place `call`."""
+    _write("call", body, note)
+    reach("call")
+
+
+def reach(place: str) -> int:
+    """Count the place, die or stop there."""
     with _lock:
         counts[place] += 1
-        if hooks.kill == (place, counts[place]):
+        here = place, counts[place]
+        if hooks.kill == here:
             os.kill(os.getpid(), signal.SIGKILL)
+        if hooks.stop == here:  # sent to this thread: another one would take its time to stop it
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return counts[place]
 
 
@@ -93,7 +119,7 @@ def _before(owner: type, method: str, place: str) -> None:
 
     @functools.wraps(inner)
     def hooked(*args: Any, **options: Any) -> Any:
-        _reach(place)
+        reach(place)
         return inner(*args, **options)
 
     setattr(owner, method, hooked)
@@ -109,7 +135,7 @@ def _after(
     def hooked(*args: Any, **options: Any) -> Any:
         result = inner(*args, **options)
         if if_result is None or if_result(result):
-            _reach(place)
+            reach(place)
         return result
 
     setattr(owner, method, hooked)
@@ -123,24 +149,54 @@ def _surround_body(owner: type, method: str, name_of: Callable[..., str]) -> Non
     async def hooked(*args: Any, **options: Any) -> Any:
         body = name_of(*args)
         _write("start", body)
-        number = _reach("start")
+        number = reach("start")
         await _wait_for_gate(number)
         await asyncio.sleep(hooks.pause_s)
         try:
             return await inner(*args, **options)
         finally:
             if not asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                _reach("end")
+                reach("end")
                 _write("end", body)
 
     setattr(owner, method, hooked)
 
 
-def _write(phase: Phase, body: str) -> None:
+def _surround_statements() -> None:
+    inner = psycopg.AsyncCursor.execute
+
+    @functools.wraps(inner)
+    async def hooked(self: Any, query: Any, *args: Any, **options: Any) -> Any:
+        text = str(query)
+        name = next((name for part, name in STATEMENTS.items() if part in text), None)
+        if name is not None:
+            reach(f"before {name}")
+        result = await inner(self, query, *args, **options)
+        if name is not None:
+            reach(f"after {name}")
+        return result
+
+    setattr(psycopg.AsyncCursor, "execute", hooked)  # noqa: B010 - mypy takes no assignment
+
+
+def _after_commit() -> None:
+    inner = psycopg.AsyncTransaction.__aexit__
+
+    @functools.wraps(inner)
+    async def hooked(self: Any, kind: Any, *rest: Any) -> Any:
+        result = await inner(self, kind, *rest)
+        if kind is None:
+            reach("committed")
+        return result
+
+    setattr(psycopg.AsyncTransaction, "__aexit__", hooked)  # noqa: B010
+
+
+def _write(phase: Phase, body: str, note: str = "") -> None:
     step = current_step()
     run_id = step.run.run_id if step else None
     number = step.step_number if step else None
-    append_effect(hooks.effects, Effect(phase, run_id, number, body, os.getpid()))
+    append_effect(hooks.effects, Effect(phase, run_id, number, body, os.getpid(), note))
 
 
 async def _wait_for_gate(number: int) -> None:

@@ -53,22 +53,39 @@ class Laboratory:
         agent: str = "",
         text: str = "",
         kill: tuple[str, int] | None = None,
+        stop: tuple[str, int] | None = None,
         is_flipped: bool = False,
     ) -> Plan:
         """Plan a life that uses the operations."""
-        hooks = Hooks(str(self.effects_path), kill=kill, is_flipped=is_flipped)
+        hooks = Hooks(str(self.effects_path), kill=kill, stop=stop, is_flipped=is_flipped)
         return Plan(action, hooks, self.environment, list(run_ids), agent, text)
 
-    def command(self, *arguments: str, hold_from: int | None = None, pause_s: float = 0.0) -> Life:
+    def command(
+        self,
+        *arguments: str,
+        hold_from: int | None = None,
+        pause_s: float = 0.0,
+        kill: tuple[str, int] | None = None,
+        stop: tuple[str, int] | None = None,
+    ) -> Life:
         """Start `agent-app` with these arguments."""
         hooks = Hooks(
-            str(self.effects_path), hold_from=hold_from, gate=str(self.gate), pause_s=pause_s
+            str(self.effects_path),
+            kill=kill,
+            stop=stop,
+            hold_from=hold_from,
+            gate=str(self.gate),
+            pause_s=pause_s,
         )
         return self.zygote.start(Plan("command", hooks, self.environment, command=list(arguments)))
 
     def effects(self) -> list[Effect]:
         """Return what all bodies did so far."""
         return read_effects(self.effects_path)
+
+    def calls(self, run_id: str) -> list[str]:
+        """Return what the run's bodies have said to the world, in the order of the calls."""
+        return [e.note for e in self.effects() if e.phase == "call" and e.run_id == run_id]
 
     def query(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Return rows of a query of the test's own."""

@@ -86,7 +86,8 @@ def _become(request: dict[str, Any]) -> None:
 
 
 def _with_tuple(hooks: dict[str, Any]) -> dict[str, Any]:
-    return {**hooks, "kill": tuple(hooks["kill"]) if hooks["kill"] else None}
+    places = {name: hooks[name] and tuple(hooks[name]) for name in ("kill", "stop")}
+    return {**hooks, **places}
 
 
 if __name__ == "__main__":

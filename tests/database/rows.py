@@ -1,6 +1,9 @@
 """Rows as DBOS 3.4 writes them, planted without it: broken and hostile ones too."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -11,6 +14,7 @@ from agent_app.database.connect import Database
 OURS = "agent_app_json"
 PICKLE = "gASVCAAAAAAAAACMBGhhY2uULg=="
 """Base64 of a pickle, as DBOS writes one."""
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def insert(
@@ -51,9 +55,70 @@ def plant_step(database: Database, run_id: str, number: int, **values: object) -
         insert(connection, "operation_outputs", row | values)
 
 
+def plant_attempt(database: Database, run_id: str, number: int = 1, **values: object) -> None:
+    """Store a try of a step, the first one, that began at noon of the first of January 2026."""
+    row = {"run_id": run_id, "step_number": number, "attempt_number": 1}
+    row |= {"step_name": "player.model", "executor_id": "e1", "started_at": NOON}
+    with database.connect() as connection:
+        insert(connection, "attempt", row | values, schema="agent_app")
+
+
+def plant_intent(database: Database, run_id: str, number: int, **values: object) -> None:
+    """Store an external call."""
+    row = {"run_id": run_id, "step_number": number, "step_name": "player.tool.pay", "call": "c"}
+    row |= {"idempotency_key": f"{run_id}:p", "executor_id": "e1", "arguments": '{"cents": 3}'}
+    with database.connect() as connection:
+        insert(connection, "intent", row | values, schema="agent_app")
+
+
+def plant_executor(database: Database, executor_id: str, version: str = "1") -> None:
+    """Store the row of a process; it lives only while `living` holds its lock."""
+    row = {"executor_id": executor_id, "application_version": version}
+    with database.connect() as connection:
+        insert(connection, "executor", row | {"host": "vm", "process_id": 7}, schema="agent_app")
+
+
+@contextmanager
+def living(database: Database, *executor_ids: str) -> Iterator[None]:
+    """Hold the locks of these executors, as their processes would."""
+    with database.connect() as connection:
+        for executor_id in executor_ids:
+            connection.execute(
+                "select pg_advisory_lock(hashtextextended('agent_app.executor:' || %s, 0))",
+                (executor_id,),
+            )
+        yield
+
+
+def column(database: Database, query: str) -> list[Any]:
+    """Return the first column of a query's rows."""
+    with database.connect(read_only=True) as connection:
+        return [next(iter(row.values())) for row in connection.execute(query.encode())]
+
+
+def answer_json(*parts: dict[str, Any], model: str = "gpt-5.2", **usage: object) -> str:
+    """Return a model's answer as the checkpoint of its step holds it."""
+    counts = {"input_tokens": 60, "output_tokens": 10, "cost": None} | usage
+    answer = {"parts": list(parts), "usage": counts, "model_name": model, "kind": "response"}
+    answer |= {"provider_name": "openai", "finish_reason": "stop"}
+    return checkpoint_json(answer, "1 messages 0123456789ab")
+
+
+def call_part(tool: str, tool_call_id: str, args: object) -> dict[str, Any]:
+    """Return the part of an answer that calls a tool."""
+    return {"part_kind": "tool-call", "tool_name": tool, "args": args, "tool_call_id": tool_call_id}
+
+
+def result_json(tool: str, tool_call_id: str, result: object, kind: str = "tool_return") -> str:
+    """Return a tool's result as the checkpoint of its step holds it."""
+    key = "message" if kind in ("model_retry", "tool_failed") else "result"
+    return checkpoint_json({key: result, "kind": kind}, f"{tool} {tool_call_id} 0123456789ab")
+
+
 def input_json(value: object) -> str:
     """Return a run's input as our serializer stores it."""
-    return json.dumps({"args": [{"input": value, "models": {}}], "kwargs": {}})
+    stored = {"args": [{"input": value, "models": {}}], "kwargs": {}}
+    return json.dumps(stored, ensure_ascii=False)
 
 
 def output_json(value: object) -> str:

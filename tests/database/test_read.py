@@ -6,22 +6,32 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent_app.database import read
 from agent_app.database.connect import Database
 from agent_app.database.read import (
+    MessageRow,
     RunRow,
     StepRow,
     read_descendants,
+    read_messages,
     read_run,
     read_runs,
     read_steps,
 )
-from tests.database.rows import checkpoint_json, input_json, output_json, plant_run, plant_step
+from agent_app.errors import RunNotFound
+from tests.database.rows import (
+    answer_json,
+    call_part,
+    checkpoint_json,
+    input_json,
+    output_json,
+    plant_run,
+    plant_step,
+)
 
 
 def test_rows_have_the_columns_of_their_views(database: Database) -> None:
     """Each class mirrors its view, name by name."""
-    for row_type, view in ((RunRow, "run"), (StepRow, "step")):
+    for row_type, view in ((RunRow, "run"), (StepRow, "step"), (MessageRow, "message")):
         with database.connect() as connection:
             query = (
                 "select attname from pg_attribute where attrelid = ('agent_app.' || %s)::regclass"
@@ -60,26 +70,89 @@ def ids(runs: list[RunRow]) -> list[str]:
     return [run.run_id for run in runs]
 
 
-def test_newest_runs_come_by_an_index(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many runs only the page is read, backwards through the index on created_at."""
-    with database.connect() as connection:
-        connection.execute(
-            "insert into dbos.workflow_status (workflow_uuid, name, status, created_at, updated_at,"
-            " priority, serialization) select 'r' || n, 'player', 'SUCCESS', n, n, 0, 'py_pickle'"
-            " from generate_series(1, 20000) as n"
-        )
-        connection.execute("analyze dbos.workflow_status")
-    plan: list[str] = []
-    original = read._read
+def test_runs_are_narrowed_by_time_label_and_text(database: Database) -> None:
+    """Each filter keeps what fits, and together they keep what fits all of them."""
+    label = {"attributes": json.dumps({"customer": "acme", "n": 1})}
+    for number, topic in ((1, "Owls"), (2, "mice"), (3, "owls and mice")):
+        values = label if number != 2 else {}
+        text = input_json({"topic": topic, "depth": number * 11})
+        plant_run(database, f"r{number}", created_at=number * 1_000, inputs=text, **values)
+    moment = datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC)
+    assert ids(read_runs(database, created_after=moment)) == ["r3", "r2"]
+    assert ids(read_runs(database, created_before=moment)) == ["r1"]
+    assert ids(read_runs(database, attributes={"customer": "acme"})) == ["r3", "r1"]
+    assert ids(read_runs(database, attributes={"customer": "other"})) == []
+    assert ids(read_runs(database, attributes={"customer": "acme", "x": 1})) == []
+    assert ids(read_runs(database, text="OWLS")) == ["r3", "r1"]
+    assert ids(read_runs(database, text="22")) == ["r2"]
+    found = read_runs(database, text="mice", attributes={"n": 1}, created_after=moment)
+    assert ids(found) == ["r3"]
 
-    def explain(database: Database, query: str, **values: object) -> object:
-        plan.append(json.dumps(original(database, "explain " + query, **values)))
-        return original(database, query, **values)
 
-    monkeypatch.setattr(read, "_read", explain)
-    assert ids(read_runs(database, limit=2)) == ["r20000", "r19999"]
-    assert "Index Scan Backward using workflow_status_created_at_index" in plan[0]
-    assert "Seq Scan on workflow_status" not in plan[0]
+@pytest.mark.parametrize(
+    ("text", "is_found"),
+    [
+        ('say "hi"', True),
+        ("50% of_it", True),
+        ("back\\slash", True),
+        ("ÉTÉ", True),
+        ("line\nbreak", True),
+        ("topic", False),  # a key
+        ("models", False),  # what DBOS wraps the input in
+        ("5__ of", False),
+        ("50%it", False),
+        ("\ud800", False),
+        ("\0", False),
+    ],
+)
+def test_text_is_looked_for_in_values_and_literally(
+    database: Database, text: str, is_found: bool
+) -> None:
+    """Quotes, wildcards and line breaks are what they are; keys and wrappings are not searched."""
+    topic = 'We say "hi" to 50% of_it, back\\slash, été, line\nbreak.'
+    plant_run(database, "r1", inputs=input_json({"topic": [topic]}))
+    assert ids(read_runs(database, text=text)) == (["r1"] if is_found else [])
+
+
+def test_text_of_foreign_payloads_is_not_looked_at(database: Database) -> None:
+    """A run that we do not decode is found by no text, and is no error."""
+    plant_run(database, "foreign", inputs=input_json("owls"), serialization="py_pickle")
+    plant_run(database, "broken", inputs='{"args": [{"input": "owls"')
+    assert read_runs(database, text="owls") == []
+
+
+def test_pages_follow_each_other(database: Database) -> None:
+    """Pages have every run once, also of one moment, and what starts meanwhile moves none."""
+    for number in range(7):
+        plant_run(database, f"r{number}", created_at=1_000 + number // 4)
+    seen: list[str] = []
+    while page := ids(read_runs(database, after=seen[-1] if seen else None, limit=2)):
+        seen += page
+        plant_run(database, f"new-{len(seen)}", created_at=9_000 + len(seen))
+    assert seen == ["r6", "r5", "r4", "r3", "r2", "r1", "r0"]
+
+
+def test_page_after_no_run_is_an_error(database: Database) -> None:
+    """A page that begins after a run which is gone is not silently empty."""
+    plant_run(database, "r1")
+    assert read_runs(database, after="r1") == []
+    with pytest.raises(RunNotFound, match="'gone'"):
+        read_runs(database, after="gone")
+
+
+def test_messages_are_read_in_order(database: Database) -> None:
+    """A run's conversation comes typed, by position; of an unknown run there is none."""
+    plant_run(database, "r1", inputs=input_json("Why?"))
+    part = {"part_kind": "text", "content": "Because."}
+    plant_step(database, "r1", 2, output=answer_json(part, call_part("x", "c", "{}")))
+    messages = read_messages(database, "r1")
+    assert [(m.position, m.role, m.kind, m.text) for m in messages] == [
+        (1, "user", "input", "Why?"),
+        (2, "assistant", "text", "Because."),
+        (3, "assistant", "tool-call", None),
+    ]
+    assert messages[2].arguments == {}
+    assert read_messages(database, "r2") == []
 
 
 def test_steps_are_in_order(database: Database) -> None:

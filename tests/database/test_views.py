@@ -10,10 +10,12 @@ from agent_app.database.connect import Database
 from tests.database.rows import (
     PICKLE,
     checkpoint_json,
+    column,
     error_json,
     input_json,
-    insert,
     output_json,
+    plant_attempt,
+    plant_intent,
     plant_run,
     plant_step,
 )
@@ -200,28 +202,6 @@ def test_step_without_a_run_is_not_shown(database: Database) -> None:
     """What a deleted run left behind is nobody's step."""
     plant_step(database, "deleted", 1, output=checkpoint_json(1))
     assert read(database, "step") == {}
-
-
-def plant_attempt(database: Database, run_id: str, **values: object) -> None:
-    """Store a try of step 1 that began at noon."""
-    row = {"run_id": run_id, "step_number": 1, "attempt_number": 1, "step_name": "player.model"}
-    row |= {"executor_id": "e1", "started_at": datetime(2026, 1, 1, 12, tzinfo=UTC)} | values
-    with database.connect() as connection:
-        insert(connection, "attempt", row, schema="agent_app")
-
-
-def plant_intent(database: Database, run_id: str, number: int, **values: object) -> None:
-    """Store an external call."""
-    row = {"run_id": run_id, "step_number": number, "step_name": "player.tool.pay", "call": "c"}
-    row |= {"idempotency_key": f"{run_id}:p", "executor_id": "e1", "arguments": '{"cents": 3}'}
-    with database.connect() as connection:
-        insert(connection, "intent", row | values, schema="agent_app")
-
-
-def column(database: Database, query: str) -> list[object]:
-    """Return the first column of a query's rows."""
-    with database.connect(read_only=True) as connection:
-        return [next(iter(row.values())) for row in connection.execute(query.encode())]
 
 
 def test_current_attempt_shows_what_is_being_done(database: Database) -> None:

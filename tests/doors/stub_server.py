@@ -1,7 +1,12 @@
 """A local HTTP server in the place of a provider: it plays, fails when told to, and keeps count."""
 
 import json
+import os
+import select
+import socket
+import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +19,7 @@ from tests.doors.stub_player import Heard, Said, reply
 Message = dict[str, Any]
 Event = tuple[str | None, Message | str]
 """Name, if the API names its events, and data."""
+_HOLD_S = 60.0
 
 
 class Api(Protocol):
@@ -41,10 +47,20 @@ class Failure:
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: Message | None = None
+    """What it says; None leaves that to the API."""
 
 
 Fault = Failure | str
-"""A failure, or "malformed" or "hold"."""
+"""A failure, or one of these:
+
+- `malformed`: the arguments of a tool call are spoilt;
+- `hold`: no answer, until `released` is set or the client leaves;
+- `reset`: the connection is reset before an answer;
+- `drop`: the connection is closed before an answer;
+- `cut`: the connection is closed in the middle of an answer;
+- `short`: a streamed answer lacks its last events, though its connection ends well.
+"""
 
 
 @dataclass
@@ -52,6 +68,8 @@ class Stub:
     """A running server; requests are numbered from 1."""
 
     url: str = ""
+    text: str | None = None
+    """What every request is answered with; None plays the game."""
     faults: dict[int, Fault] = field(default_factory=dict)
     requests: list[Message] = field(default_factory=list)
     answered: list[Message] = field(default_factory=list)
@@ -59,6 +77,10 @@ class Stub:
     connections: set[Any] = field(default_factory=set)
     """Addresses of clients; a client that keeps its connection has one."""
     headers: list[Mapping[str, str]] = field(default_factory=list)
+    asked_at: list[float] = field(default_factory=list)
+    """When each request came, by the monotonic clock."""
+    left_at: dict[int, float] = field(default_factory=dict)
+    """When the client gave up a request that was held back, by its number."""
     holding: threading.Event = field(default_factory=threading.Event)
     """Set when a request is held back."""
     released: threading.Event = field(default_factory=threading.Event)
@@ -80,6 +102,7 @@ class _Server(ThreadingHTTPServer):
         """Return the request's number."""
         with self._lock:
             self.stub.requests.append(body)
+            self.stub.asked_at.append(time.monotonic())
             self.stub.headers.append(headers)
             self.stub.connections.add(client)
             return len(self.stub.requests)
@@ -114,24 +137,57 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(body, number, self.server.stub.faults.get(number))
 
     def _answer(self, body: Message, number: int, fault: Fault | None) -> None:
+        match fault:
+            case Failure():
+                said = fault.body or self.server.api.fail(fault.status)
+                self._send_json(said, fault.status, fault.headers)
+            case "hold":
+                self._hold(number)
+            case "reset":
+                self._reset()
+            case "drop":
+                self.close_connection = True
+            case _:
+                self._send_answer(body, number, fault)
+
+    def _send_answer(self, body: Message, number: int, fault: str | None) -> None:
         api, stub = self.server.api, self.server.stub
-        if isinstance(fault, Failure):
-            self._send_json(api.fail(fault.status), fault.status, fault.headers)
-        elif fault == "hold":
-            stub.holding.set()
-            stub.released.wait(60)
-            self.close_connection = True
+        said = reply(api.hear(body)) if stub.text is None else Said(stub.text)
+        said = api.malformed(said) if fault == "malformed" else said
+        is_cut = fault == "cut"
+        self.close_connection |= is_cut
+        if body.get("stream"):
+            events = api.stream(said, body, number)
+            events = events[: len(events) // 2] if fault in ("cut", "short") else events
+            self._send_events(events, is_cut=is_cut)
         else:
-            said = reply(api.hear(body))
-            said = api.malformed(said) if fault == "malformed" else said
-            if body.get("stream"):
-                self._send_events(api.stream(said, body, number))
-            else:
-                self._send_json(api.say(said, body, number))
+            self._send_json(api.say(said, body, number), is_cut=is_cut)
+        if not is_cut:
             stub.answered.append(body)
 
+    def _hold(self, number: int) -> None:
+        stub = self.server.stub
+        stub.holding.set()
+        self.close_connection = True
+        until = time.monotonic() + _HOLD_S
+        while not stub.released.is_set() and time.monotonic() < until:
+            if select.select([self.connection], [], [], 0.01)[0]:
+                stub.left_at[number] = time.monotonic()  # a client that waits sends nothing
+                return
+
+    def _reset(self) -> None:
+        """Close with what is called a hard close: the client gets RST instead of an end."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
+        self.close_connection = True
+
     def _send_json(
-        self, value: Message, status: int = 200, headers: Mapping[str, str] | None = None
+        self,
+        value: Message,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        *,
+        is_cut: bool = False,
     ) -> None:
         text = json.dumps(value).encode()
         self.send_response(status)
@@ -140,9 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, content in (headers or {}).items():
             self.send_header(name, content)
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(text[: len(text) // 2] if is_cut else text)
 
-    def _send_events(self, events: list[Event]) -> None:
+    def _send_events(self, events: list[Event], *, is_cut: bool = False) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -152,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
             text = (f"event: {name}\n" if name else "") + f"data: {data}\n\n"
             self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
             self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
+        if not is_cut:
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -61,6 +62,26 @@ def test_unreachable_server_is_an_error_at_the_start() -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/none", "127.0.0.1:1/none")
     with pytest.raises(DatabaseUnreachable), executor_lease(database, "one", lease_s=1):
         pass
+
+
+def test_executor_has_a_row_while_it_lives(database: Database) -> None:
+    """The row says version, host and process, and goes at a clean end; a lost lock costs none."""
+
+    def rows() -> list[dict[str, object]]:
+        with database.connect() as connection:
+            return connection.execute("select * from agent_app.living_executor").fetchall()
+
+    with executor_lease(database, "one", lease_s=0.5, application_version="7"):
+        (row,) = rows()
+        assert (row["executor_id"], row["application_version"]) == ("one", "7")
+        assert (row["host"], row["process_id"]) == (socket.gethostname(), os.getpid())
+        (keeper,) = keepers(database)
+        with database.connect() as connection:
+            connection.execute("select pg_terminate_backend(%s)", (keeper,))
+        wait_until(lambda: keepers(database) not in ([], [keeper]))
+        wait_until(lambda: rows() == [row])
+    with database.connect() as connection:
+        assert connection.execute("select * from agent_app.executor").fetchall() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

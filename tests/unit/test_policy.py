@@ -24,8 +24,14 @@ from pydantic_ai.exceptions import (
     UsageLimitExceeded,
 )
 
-from agent_app.durability.policy import StepPolicy, is_retryable, policies_from
-from agent_app.errors import AgentInvalid, StepTimedOut, ValueNotStorable
+from agent_app.durability.policy import StepPolicy, is_ambiguous, is_retryable, policies_from
+from agent_app.errors import (
+    AgentInvalid,
+    ConfigurationInvalid,
+    HeartbeatMissed,
+    StepTimedOut,
+    ValueNotStorable,
+)
 from agent_app.settings import Settings
 
 REQUEST = httpx.Request("GET", "https://example.org")
@@ -133,6 +139,76 @@ def test_a_tool_changes_its_policy() -> None:
     for wrong in ({"tries": 1}, 3, ["effect"]):
         with pytest.raises(AgentInvalid, match="known keys"):
             POLICY.changed("a", wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_attempts", 0),
+        ("max_attempts", "3"),
+        ("timeout_s", 0),
+        ("timeout_s", float("nan")),
+        ("heartbeat_timeout_s", -1),
+        ("backoff_s", -0.1),
+        ("backoff_max_s", None),
+        ("retry_after_max_s", float("inf")),
+        ("effect", "Pure"),
+        ("reconcile", "find_payment"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(name: str, value: object) -> None:
+    """The error names the field, the value and what was expected, in code and in metadata."""
+    with pytest.raises(ConfigurationInvalid, match=f"{name}={value!r}; .* was expected"):
+        StepPolicy(**{name: value})  # type: ignore[arg-type]
+    with pytest.raises(AgentInvalid, match=f"metadata: .*{name}="):
+        POLICY.changed("a", {name: value})
+
+
+AMBIGUOUS = [
+    StepTimedOut("s", 1),
+    HeartbeatMissed("s", 1),
+    TimeoutError(),
+    ConnectionResetError("m"),
+    httpx.ReadTimeout("m"),
+    httpx.RemoteProtocolError("m"),
+    http_error(500),
+    http_error(408),
+]
+CLEAR = [
+    ConnectionRefusedError("m"),
+    httpx.ConnectError("m"),
+    httpx.ConnectTimeout("m"),
+    httpx.PoolTimeout("m"),
+    http_error(400),
+    http_error(429),
+    ValueError("m"),
+]
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS, ids=lambda error: type(error).__name__)
+def test_a_call_that_broke_off_may_have_been_made(error: Exception) -> None:
+    """Time-outs, broken connections and a server's own errors do not say."""
+    assert is_ambiguous(error)
+
+
+@pytest.mark.parametrize("error", CLEAR, ids=lambda error: type(error).__name__)
+def test_a_call_that_was_refused_was_not_made(error: Exception) -> None:
+    """No connection, a refused request and the code's own errors do say."""
+    assert not is_ambiguous(error)
+
+
+class Undone(Exception):
+    """An error with the SQLSTATE that a transaction was undone by."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+def test_a_transaction_that_was_undone_is_tried_again() -> None:
+    """Serialization failures, deadlocks and lost connections pass; a unique violation does not."""
+    assert all(is_retryable(Undone(state)) for state in ("40001", "40P01", "57P01", "08006"))
+    assert not is_retryable(Undone("23505"))
 
 
 def test_settings_make_the_defaults() -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from agent_app.database.evidence import FinishedStep
 from agent_app.durability.journal import JournalLine
-from agent_app.operations.tally import (
+from agent_app.operations.chaos.tally import (
     Death,
     RestartCost,
     count_attempts,
@@ -111,12 +111,26 @@ def test_a_restart_pays_for_every_call_behind_a_checkpoint_once_more() -> None:
     )
 
 
-def test_a_tool_and_its_child_s_calls_take_their_time_once() -> None:
+def test_a_restart_makes_no_call_that_was_cut_short_or_not_recorded() -> None:
+    """Tries without an end, and those of steps without a checkpoint, are no loss of a restart."""
+    lines = journal((1, START, 1), (3, START, 1), (4, END, 1), (5, START, 2), (6, END, 2))
+    cost = price_restart(lines, [death(6.5, 5, 1)])
+    assert (cost.call_count, cost.duration_s) == (1, 1)
+
+
+def test_calls_at_once_take_their_time_once() -> None:
     """The time of a restart is what the calls cover together."""
-    lines = journal((1, START, 1), (2, START, 1, ":child"), (3, END, 1, ":child"), (4, END, 1))
-    steps = [FinishedStep(run_id, 1, 0, 0, None) for run_id in ("run", "run:child")]
-    cost = price_restart(lines, [Death(5, 4, steps)])
+    lines = journal((1, START, 1), (2, START, 2), (3, END, 1), (4, END, 2))
+    cost = price_restart(lines, [death(5, 4, 1, 2)])
     assert (cost.call_count, cost.duration_s) == (2, 3)
+
+
+def test_a_tool_s_waiting_for_its_child_run_takes_the_child_s_time() -> None:
+    """The child's calls count, and not how long the tool took to hear of their end."""
+    lines = journal((1, START, 1), (2, START, 1, ":child"), (3, END, 1, ":child"), (9, END, 1))
+    steps = [FinishedStep(run_id, 1, 0, 0, None) for run_id in ("run", "run:child")]
+    cost = price_restart(lines, [Death(10, 4, steps)])
+    assert (cost.call_count, cost.duration_s) == (2, 1)
 
 
 def test_known_prices_are_summed() -> None:

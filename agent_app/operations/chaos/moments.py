@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent_app.durability.journal import JournalLine
-from agent_app.operations.tally import Death
+from agent_app.operations.chaos.tally import Death
 
 _STARTUP_SHARE = 0.2
 """Share of the kills that strike whatever the process has come to by then."""
 _STARTUP_S = 2.0
 """Seconds that a start takes, until one has been seen."""
-_MAX_LINES = 4
+_MAX_LINES = 5
 _MAX_DELAY_S = 0.01
 _WORK = frozenset({"attempt_started", "attempt_failed", "step_finished", "step_failed"})
 

@@ -16,11 +16,11 @@ from agent_app.database.evidence import (
 )
 from agent_app.database.read import RunRow, read_descendants, read_run
 from agent_app.durability.journal import Journal
-from agent_app.operations.chaos_plan import ChaosPlan
-from agent_app.operations.lives import Life
-from agent_app.operations.moments import Moment, draw_moment
-from agent_app.operations.silence import wait_for_silence
-from agent_app.operations.tally import (
+from agent_app.operations.chaos.lives import Life
+from agent_app.operations.chaos.moments import Moment, draw_moment
+from agent_app.operations.chaos.plan import ChaosPlan
+from agent_app.operations.chaos.silence import wait_for_silence
+from agent_app.operations.chaos.tally import (
     ChaosReport,
     Death,
     count_attempts,
@@ -37,6 +37,8 @@ _ENDED = ("SUCCESS", "ERROR", "CANCELLED")
 _POLL_S = 0.002
 _LOOK_S = 1.0
 """Seconds without a line of the journal after which the database is asked why."""
+_START_S = 60.0
+"""Seconds that a process may take to begin, at least."""
 _SILENCE_S = 30.0
 
 Tell = Callable[[str], None]
@@ -184,21 +186,22 @@ class _Experiment:
                 return None
             if now - looked_at >= _LOOK_S:
                 looked_at = now
-                if trouble := self._find_trouble(now - sign_at):
+                if trouble := self._find_trouble(now - sign_at, has_begun=sign_at > started_at):
                     return trouble
             time.sleep(_POLL_S)
         return None
 
-    def _find_trouble(self, quiet_s: float) -> str | None:
+    def _find_trouble(self, quiet_s: float, *, has_begun: bool) -> str | None:
         """Return why nothing happens; None while it may be that a call takes its time."""
         run_id = self._plan.run_id
         for asked in read_open_questions(self._database, self._family()):
             return (
                 f"Run {asked.run_id!r} waits for a person: nobody knows whether its step "
-                f"{asked.step_number} ({asked.step_name}) was made. `agent-app resolve` says so, "
-                f"`agent-app resume {run_id}` goes on."
+                f"{asked.step_number} ({asked.step_name}) was made. `agent-app resolve "
+                f"{asked.run_id} {asked.step_number}` says so, `agent-app resume {run_id}` goes on."
             )
-        if quiet_s < self._plan.patience_s:
+        patience_s = self._plan.patience_s
+        if quiet_s < (patience_s if has_begun else max(patience_s, _START_S)):
             return None
         return (
             f"The process of run {run_id!r} did nothing for {quiet_s:.0f} s and was ended. "
@@ -215,8 +218,9 @@ class _Experiment:
         death = Death(killed_at, len(self._journal.lines), self._finished())
         self._deaths.append(death)
         count, asked = len(self._deaths), self._plan.kill_count
+        steps = "1 step" if len(death.finished) == 1 else f"{len(death.finished)} steps"
         what_follows = "the run had ended" if has_ended else "it goes on"
-        self._tell(f"Kill {count} of {asked} after {len(death.finished)} steps; {what_follows}.")
+        self._tell(f"Kill {count} of {asked} after {steps}; {what_follows}.")
 
     def _row(self) -> RunRow | None:
         return read_run(self._database, self._plan.run_id)

@@ -1,9 +1,10 @@
 """What chaos came to: the journal's lines and what stood in the database at each death, counted."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from agent_app.database.evidence import FinishedStep
 from agent_app.durability.chaos import PLACES
@@ -23,7 +24,7 @@ class Death:
     """Lines of the journal by then."""
     finished: Sequence[FinishedStep]
 
-    @property
+    @cached_property
     def steps(self) -> frozenset[Step]:
         """Return the steps that had their checkpoints."""
         return frozenset((step.run_id, step.step_number) for step in self.finished)
@@ -117,7 +118,8 @@ def price_restart(lines: Lines, deaths: Sequence[Death]) -> RestartCost:
     """Return what the calls behind checkpoints at each death would have cost once more."""
     finished = [step for death in deaths for step in death.finished]
     prices = [step.cost_usd for step in finished if step.cost_usd is not None]
-    tries = [_finished_tries(lines[: death.line_count], death.steps) for death in deaths]
+    made = list(_finished_tries(lines))
+    tries = [[tried for tried in made if tried.is_behind(death)] for death in deaths]
     return RestartCost(
         call_count=sum(map(len, tries)),
         input_tokens=sum(step.input_tokens for step in finished),
@@ -138,7 +140,7 @@ def count_faults(lines: Lines) -> dict[str, int]:
     return {place: counts[place] for place in PLACES}
 
 
-def _lives(lines: Lines, deaths: Sequence[Death]) -> Iterable[tuple[Lines, Death]]:
+def _lives(lines: Lines, deaths: Sequence[Death]) -> Iterator[tuple[Lines, Death]]:
     """Yield each death with the lines of the life that it ended."""
     begin = 0
     for death in deaths:
@@ -170,24 +172,44 @@ def _without_waiting(life: Lines, in_flight: dict[Step, float]) -> list[float]:
     ]
 
 
-def _finished_tries(lines: Lines, steps: Collection[Step]) -> list[tuple[float, float]]:
-    """Return when each try of these steps began and ended; those cut short are left out."""
+@dataclass(frozen=True)
+class _Try:
+    """One try that came to an end."""
+
+    step: Step
+    begun_at: float
+    ended_at: float
+    line_number: int
+    has_waited: bool
+    """Say whether a child run did its work."""
+
+    def is_behind(self, death: Death) -> bool:
+        return self.line_number < death.line_count and self.step in death.steps
+
+
+def _finished_tries(lines: Lines) -> Iterator[_Try]:
+    """Yield the tries that were not cut short, in the order of their ends."""
     begun: dict[Step, float] = {}
-    tries: list[tuple[float, float]] = []
-    for line in lines:
+    waiting: set[Step] = set()
+    for number, line in enumerate(lines):
+        waiting.update(step for step in begun if line.run_id.startswith(f"{step[0]}:"))
         if line.kind == "attempt_started":
             begun[line.step] = line.at
+            waiting.discard(line.step)
         elif line.kind in _ENDS and line.step in begun:
-            begun_at = begun.pop(line.step)
-            if line.step in steps:
-                tries.append((begun_at, line.at))
-    return tries
+            yield _Try(
+                line.step, begun.pop(line.step), line.at, number, has_waited=line.step in waiting
+            )
 
 
-def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
-    """Return the length of what the spans cover together: a tool's covers its child's calls."""
+def _covered_s(tries: Iterable[_Try]) -> float:
+    """Return how long calls went on, those at once counted once and those that waited not at all.
+
+    A tool that attaches to its child run after a kill may wait for it longer than it would have.
+    """
     total_s, reached_at = 0.0, 0.0
-    for begun_at, ended_at in sorted(spans):
-        total_s += max(0.0, ended_at - max(begun_at, reached_at))
-        reached_at = max(reached_at, ended_at)
+    for tried in sorted(tries, key=lambda tried: tried.begun_at):
+        if not tried.has_waited:
+            total_s += max(0.0, tried.ended_at - max(tried.begun_at, reached_at))
+            reached_at = max(reached_at, tried.ended_at)
     return total_s
