@@ -89,27 +89,36 @@ class LiveLines:
 def _step_line(event: RunEvent, root: str) -> str | None:
     """Return the line of a step's event; a child's lines are indented."""
     depth = event.run_id[len(root) :].count(":")
-    place = f"{'    ' * depth}{event.step_number or '':>4}  {event.name}"
+    text = _describe(event) or _describe_trouble(event)
+    return text and f"{'    ' * depth}{event.step_number or '':>4}  {event.name}  {text}"
+
+
+def _describe(event: RunEvent) -> str | None:
     took = f"{event.duration_ms:.0f} ms" if event.duration_ms is not None else ""
     attempts = f", {event.attempt} attempts" if (event.attempt or 1) > 1 else ""
     match event.kind:
         case "step_started":
-            return f"{place}  …"
+            return "…"
         case "step_finished":
-            return f"{place}  {took}{attempts}"
+            return f"{took}{attempts}"
         case "step_replayed":
-            return f"{place}  from its checkpoint"
+            return "from its checkpoint"
         case "step_failed":
-            return f"{place}  {took}{attempts}  {shorten(event.error, 200)}"
+            return f"{took}{attempts}  {shorten(event.error, 200)}"
+    return None
+
+
+def _describe_trouble(event: RunEvent) -> str | None:
+    match event.kind:
         case "attempt_failed":
             again = f"attempt {event.attempt} failed, the next in {event.wait_s:.1f} s"
-            return f"{place}  {again}: {shorten(event.error, 200)}"
+            return f"{again}: {shorten(event.error, 200)}"
         case "fault_injected":
-            return f"{place}  attempt {event.attempt} meets a fault on purpose: {event.value}"
+            return f"attempt {event.attempt} meets a fault on purpose: {event.value}"
         case "step_parked":
-            return f"{place}  its model's rate limit is closed, for {event.wait_s:.1f} s"
+            return f"its model's rate limit is closed, for {event.wait_s:.1f} s"
         case "step_undecided":
-            return f"{place}  {describe_undecided(event)}"
+            return describe_undecided(event)
     return None
 
 

@@ -5,8 +5,10 @@ from typing import LiteralString
 from agent_app.database.pool import Connection
 
 _OWNER: LiteralString = """
-select owner_xid from dbos.workflow_status where workflow_uuid = %s for no key update
+select owner_xid, set_config('idle_in_transaction_session_timeout', '5000', true)
+from dbos.workflow_status where workflow_uuid = %s for no key update
 """
+"""A process that is stopped while it holds the run's row lets go of it after these milliseconds."""
 _INSERT: LiteralString = """
 insert into agent_app.committed_call (run_id, step_number, call, result) values (%s, %s, %s, %s)
 """

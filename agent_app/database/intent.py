@@ -9,10 +9,15 @@ from agent_app.database.pool import Pool
 Decision = Literal["done", "retry", "fail"]
 
 _COMMIT: LiteralString = """
+with owner as (
+    select from dbos.workflow_status
+    where workflow_uuid = %(run_id)s and owner_xid = %(owner)s
+    for no key update)
 insert into agent_app.intent as old (
     run_id, step_number, step_name, call, arguments, idempotency_key, executor_id)
-values (%(run_id)s, %(step_number)s, %(step_name)s, %(call)s, %(arguments)s::jsonb,
-    %(idempotency_key)s, %(executor_id)s)
+select %(run_id)s, %(step_number)s, %(step_name)s, %(call)s, %(arguments)s::jsonb,
+    %(idempotency_key)s, %(executor_id)s
+from owner
 on conflict (run_id, step_number) do update set
     executor_id = excluded.executor_id, intended_at = now(), unknown_since = null,
     decision = null, decided_value = null, decided_at = null
@@ -22,10 +27,16 @@ returning run_id
 _MARK_UNKNOWN: LiteralString = """
 update agent_app.intent set unknown_since = coalesce(unknown_since, now())
 where run_id = %(run_id)s and step_number = %(step_number)s
+    and exists (
+        select from dbos.workflow_status
+        where workflow_uuid = %(run_id)s and owner_xid = %(owner)s)
 """
 _READ_DECISION: LiteralString = """
-select decision, decided_value from agent_app.intent
-where run_id = %(run_id)s and step_number = %(step_number)s and decision is not null
+select status.owner_xid, intent.decision, intent.decided_value
+from dbos.workflow_status as status
+left join agent_app.intent
+    on intent.run_id = status.workflow_uuid and intent.step_number = %(step_number)s
+where status.workflow_uuid = %(run_id)s
 """
 _DECIDE: LiteralString = """
 update agent_app.intent
@@ -54,33 +65,35 @@ class Intent:
     executor_id: str
 
 
-async def commit_intent(pool: Pool, intent: Intent, *, is_again: bool) -> bool:
+async def commit_intent(pool: Pool, intent: Intent, *, owner: str | None, is_again: bool) -> bool:
     """Write the intent durably; say whether the call may be made now.
 
     One that is there already says no, whoever wrote it, unless it is known that its call was not
-    made (`is_again`).
+    made (`is_again`); so does a run that another process owns: `owner` is the token of ours.
     Raises: DatabaseError; then the call must not be made.
     """
-    return bool(await pool.execute(_COMMIT, **vars(intent), is_again=is_again))
+    values = {**vars(intent), "owner": owner, "is_again": is_again}
+    return bool(await pool.execute(_COMMIT, **values))
 
 
-async def mark_unknown(pool: Pool, run_id: str, step_number: int) -> None:
-    """Note that nobody knows whether the call was made.
+async def mark_unknown(pool: Pool, run_id: str, step_number: int, *, owner: str | None) -> None:
+    """Note that nobody knows whether the call was made, unless another process owns the run.
 
     Raises: DatabaseError.
     """
-    await pool.execute(_MARK_UNKNOWN, run_id=run_id, step_number=step_number)
+    await pool.execute(_MARK_UNKNOWN, run_id=run_id, step_number=step_number, owner=owner)
 
 
 async def read_decision(
     pool: Pool, run_id: str, step_number: int
-) -> tuple[Decision, str | None] | None:
-    """Return what a person decided and its value, None where nobody has.
+) -> tuple[str | None, Decision | None, str | None]:
+    """Return who owns the run, what a person decided, None where nobody has, and its value.
 
     Raises: DatabaseError.
     """
     rows = await pool.execute(_READ_DECISION, run_id=run_id, step_number=step_number)
-    return (rows[0]["decision"], rows[0]["decided_value"]) if rows else None
+    assert rows, f"run {run_id!r} is executed and has no row"
+    return rows[0]["owner_xid"], rows[0]["decision"], rows[0]["decided_value"]
 
 
 def decide_intent(

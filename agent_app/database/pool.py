@@ -48,6 +48,7 @@ class Pool:
             max_size=max_size,
             max_idle=_IDLE_S,
             timeout=database.connect_timeout_s * 2,
+            check=AsyncConnectionPool.check_connection,  # a restart leaves dead ones behind
             reset=_reset,
             open=False,
             name="agent_app",

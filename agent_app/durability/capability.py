@@ -250,7 +250,8 @@ class StepDurability(BaseDurabilityCapability[Any]):
         async def now() -> str:
             return datetime.now(UTC).isoformat()
 
-        call = StepCall(f"{self.name}.run_start_time", "run_start_time", self._policies.tool)
+        policy = replace(self._policies.tool, effect="pure")
+        call = StepCall(f"{self.name}.run_start_time", "run_start_time", policy)
         payload, _ = await execute_step(call, now)
         start = datetime.fromisoformat(str(payload))
         run.behind = datetime.now(UTC) - start

@@ -8,12 +8,15 @@ import asyncio
 import inspect
 import json
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from dbos import error as dbos_error
+from dbos._context import current_owner_xid
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
@@ -78,6 +81,7 @@ class _External:
         self._scope = scope
         self._of = of
         self._subject = subject
+        self._failed_count = 0
 
     async def execute(self) -> Any:
         intent = self._scope.state.intent
@@ -90,16 +94,25 @@ class _External:
 
     async def _call(self, *, is_again: bool = False) -> Any:
         """Commit the intent, make the call; what its failure leaves open is settled."""
-        with self._database_needed():
-            is_ours = await commit_intent(storage().pool, self._intent(), is_again=is_again)
-        if not is_ours:
-            return await self._settle(None)
-        try:
-            return await self._make()
-        except Exception as error:
-            if not is_ambiguous(error):
-                raise
+        while await self._intend(is_again=is_again):
+            try:
+                return await self._make()
+            except Exception as error:
+                if not is_ambiguous(error):
+                    raise
+                self._failed_count += 1
+                found = await self._find_out(None, error)
+            if found is not CallOutcome.NOT_MADE:
+                return self._finish(found)
+            is_again = True
+        # Another process owns the run, or an earlier life has an intent that could not be read.
         return await self._settle(None)
+
+    async def _intend(self, *, is_again: bool) -> bool:
+        """Commit the intent; say whether the call may be made."""
+        intent, owner = self._intent(), self._owner
+        with self._database_needed():
+            return await commit_intent(storage().pool, intent, owner=owner, is_again=is_again)
 
     def _intent(self) -> Intent:
         scope = self._scope
@@ -115,15 +128,37 @@ class _External:
 
     async def _settle(self, intended_at: datetime | None) -> Any:
         """Find out what became of a call, and make it if it was not made."""
+        found = await self._find_out(intended_at, None)
+        if found is CallOutcome.NOT_MADE:
+            return await self._call(is_again=True)
+        return self._finish(found)
+
+    async def _find_out(self, intended_at: datetime | None, error: Exception | None) -> Any:
+        """Return the payload of a call, or that it was not made; `error` is how it failed here.
+
+        Raises: `error`, where the call is known not to be made and has had its tries.
+        """
         found = await self._find_decision()
         if found is CallOutcome.UNKNOWN and self._policy.reconcile is not None:
             found = await self._reconcile(intended_at)
+            if found is CallOutcome.NOT_MADE and error is not None:
+                await self._wait_after(error)
         if found is CallOutcome.UNKNOWN:
             found = await self._wait_for_person()
-        if found is CallOutcome.NOT_MADE:
-            return await self._call(is_again=True)
-        self._tell("step_finished", value=found)
         return found
+
+    async def _wait_after(self, error: Exception) -> None:
+        if self._failed_count >= self._policy.max_attempts:
+            raise error
+        await asyncio.sleep(self._policy.wait_s(self._failed_count, error, random.random()))
+
+    def _finish(self, payload: Any) -> Any:
+        self._tell("step_finished", value=payload)
+        return payload
+
+    @property
+    def _owner(self) -> str | None:
+        return current_owner_xid(self._scope.run.run_id)
 
     async def _reconcile(self, intended_at: datetime | None) -> Any:
         """Ask the tool's own function; one that fails does not know."""
@@ -134,6 +169,8 @@ class _External:
             try:
                 async with asyncio.timeout(self._policy.timeout_s):
                     found = await _call_either(reconcile, call)
+                if found is None:  # what a search that finds nothing returns, not a result
+                    return CallOutcome.UNKNOWN
                 return found if isinstance(found, CallOutcome) else self._payload(found)
             except Exception as error:
                 _logger.warning("`reconcile` of step %s: %s", scope.name, describe_error(error))
@@ -143,7 +180,7 @@ class _External:
     async def _wait_for_person(self) -> Any:
         run_id, number = self._scope.run.run_id, self._scope.step_number
         with self._database_needed():
-            await mark_unknown(storage().pool, run_id, number)
+            await mark_unknown(storage().pool, run_id, number, owner=self._owner)
         self._tell("step_undecided")
         while True:
             found = await self._find_decision()
@@ -152,19 +189,24 @@ class _External:
             await asyncio.sleep(_LOOK_S)
 
     async def _find_decision(self) -> Any:
-        """Return the payload or the outcome that a person decided on; UNKNOWN without one."""
+        """Return the payload or the outcome that a person decided on; UNKNOWN without one.
+
+        Raises: CallFailed; DBOSWorkflowConflictIDError (another process owns the run).
+        """
         run_id, number = self._scope.run.run_id, self._scope.step_number
         with self._database_needed():
-            decided = await read_decision(storage().pool, run_id, number)
-        match decided:
+            owner, decision, value = await read_decision(storage().pool, run_id, number)
+        if owner != self._owner:
+            raise dbos_error.DBOSWorkflowConflictIDError(run_id)
+        match decision:
             case None:
                 return CallOutcome.UNKNOWN
-            case "done", value:
+            case "done":
                 return self._payload(json.loads(value or "null"))
-            case "retry", _:
+            case "retry":
                 return CallOutcome.NOT_MADE
-            case _, reason:
-                raise CallFailed(self._scope.name, reason or "no reason was given")
+            case "fail":
+                raise CallFailed(self._scope.name, value or "no reason was given")
 
     def _payload(self, value: Any) -> Any:
         """Return what the tool's body would have returned."""

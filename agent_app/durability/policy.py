@@ -33,6 +33,8 @@ _NEVER_RETRIED = (ModelQuotaExceededError, ModelRequestRejectedError)
 _NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
 _SQLSTATES = re.compile("08|40001|40P01|57P0|53300")
 """What passes when a transaction is made again: lost connections, serialization, deadlocks."""
+_UNDONE = re.compile("40001|40P01|53300|57P03|0800[14]")
+"""Which of them say that nothing was committed."""
 _DECIMAL = re.compile(r"[0-9]+\.[0-9]+")
 _RETRYABLE = (
     ModelRateLimitError,
@@ -102,16 +104,24 @@ def is_ambiguous(error: BaseException) -> bool:
     """Say whether the other side may have done its work though the call has failed.
 
     A time-out, a connection that broke off and a server's own error do not say; one that was never
-    made and a request that was refused do.
+    made and a request that was refused do. A group does not say if one of its members does not.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_ambiguous(member) for member in error.exceptions)
     if any(_is_http(error, name) for name in _NEVER_SENT) or _is_refused(error):
         return False
     if isinstance(error, (StepTimedOut, HeartbeatMissed, ConnectionError, TimeoutError)):
         return True
     status = http_status(error)
-    return _is_http(error, "TransportError") or (
-        status is not None and (status == 408 or status >= 500)
+    return (
+        _is_http(error, "TransportError")
+        or (_is_lost(error) and not _is_undone(error))
+        or (status is not None and (status == 408 or status >= 500))
     )
+
+
+def _is_undone(error: BaseException) -> bool:
+    return bool(_UNDONE.match(getattr(error, "sqlstate", None) or ""))
 
 
 def _is_refused(error: BaseException) -> bool:

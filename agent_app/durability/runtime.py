@@ -125,6 +125,8 @@ def _configuration(database: Database, settings: Settings, executor_id: str) -> 
         # We migrate ourselves, under one lock for DBOS's tables and ours.
         "run_migrations": False,
         "sys_db_pool_size": settings.database_pool_size,
+        # A process that is stopped inside a transaction holds the run's row, and up its takeover.
+        "sys_db_idle_transaction_timeout_sec": max(settings.executor_lease_s, 1.0),
         "db_engine_kwargs": {
             # A ping before each use is two of a step's ten round trips; a lost connection shows
             # itself as an error that DBOS retries anyway.

@@ -252,7 +252,7 @@ def test_a_kill_while_it_is_found_out_changes_nothing(
     output: str,
     call_count: int,
 ) -> None:
-    """A process that dies inside `reconcile`, or before its result is recorded, asks for nothing."""
+    """One that dies inside `reconcile`, or before its result is recorded, makes no second call."""
     laboratory = effect_laboratory
     kill_all(laboratory, {"r": ("call", 1)}, "careful-payer", text)
     for _ in range(2):

@@ -1,6 +1,7 @@
 """A process that is stopped, loses its runs to another one, and wakes up."""
 
 import signal
+
 import pytest
 
 from tests.crash.conftest import Tell

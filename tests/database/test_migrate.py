@@ -125,7 +125,7 @@ def test_changed_views_are_applied_again(database: Database) -> None:
     plant_run(database, "r1", output=output_json(1))
     with database.connect() as connection:
         connection.execute("update agent_app.view_set set digest = 'other'")
-        connection.execute("drop view agent_app.run")
+        connection.execute("drop view agent_app.run cascade")
         connection.execute("create view agent_app.run as select 1 as another_shape")
         connection.execute(
             "create function agent_app.kept() returns int language sql as 'select 1'"
@@ -141,12 +141,13 @@ def test_broken_migration_leaves_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that fails half-way is rolled back whole, is not recorded, and frees the lock."""
-    broken = [(2, "0002_broken", "create table agent_app.half (x int); select 1 / 0")]
+    newest = migrate_module._newest_number()
+    broken = [(newest + 1, "9_broken", "create table agent_app.half (x int); select 1 / 0")]
     monkeypatch.setattr(migrate_module, "_read_migrations", lambda: iter(broken))
     with pytest.raises(DatabaseError, match="division by zero"):
         migrate(database, skip)
     assert read_column(database, "select to_regclass('agent_app.half')") == [None]
-    assert read_column(database, "select max(number) from agent_app.migration") == [1]
+    assert read_column(database, "select max(number) from agent_app.migration") == [newest]
     monkeypatch.undo()
     migrate(database, skip)
 

@@ -128,9 +128,7 @@ def test_psql_is_opened_where_there_is_one(
 
 
 @pytest.fixture
-def typed(
-    agent_app: Command, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], list[str]]:
+def typed(agent_app: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
     """Return what stdout and stderr say to lines that are typed where there is no psql."""
     monkeypatch.setattr("agent_app.operations.read.find_psql", lambda: None)
 

@@ -27,7 +27,7 @@ def attempts(engine: Engine, columns: str = COLUMNS) -> list[tuple[Any, ...]]:
 async def until(predicate: Any) -> None:
     """Wait until something is true in the database, while the loop goes on."""
     async with asyncio.timeout(20):
-        while not predicate():
+        while not predicate():  # noqa: ASYNC110 - nothing tells when a row is there
             await asyncio.sleep(0.02)
 
 

@@ -2,13 +2,13 @@
 
 import inspect
 
-from dbos import DBOS, StepReservation
+from dbos import DBOS, DBOSClient, StepReservation
 from dbos import _core as dbos_core
 from dbos import error as dbos_error
 from dbos._context import current_owner_xid
 from dbos._core import WorkflowHandleAsyncPolling
 from dbos._serialization import DefaultSerializer
-from dbos._sys_db import RecordedResult
+from dbos._sys_db import RecordedResult, SystemDatabase
 from pydantic_ai import Agent
 from pydantic_ai.durable_exec import (
     BaseDurabilityCapability,
@@ -51,6 +51,12 @@ def test_our_check_stands_where_dbos_asks_for_a_checkpoint() -> None:
     answer = {"output", "error", "serialization", "child_workflow_id", "child_shard_key"}
     assert set(RecordedResult.__annotations__) == answer
     assert "owner_xid" in inspect.getsource(current_owner_xid)
+
+
+def test_a_client_begins_its_transactions_by_this_engine() -> None:
+    """A joint commit puts another engine in its place."""
+    assert "self._sys_db = " in inspect.getsource(DBOSClient.__init__)
+    assert "self.engine.begin()" in inspect.getsource(SystemDatabase.fork_workflow)
 
 
 def test_dbos_looks_for_cancelled_runs_as_often_as_we_say() -> None:

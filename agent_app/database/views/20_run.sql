@@ -6,7 +6,7 @@
 create or replace view agent_app.run as
 select status.workflow_uuid as run_id, status.name as agent, status.status,
     case when status.status in ('ENQUEUED', 'DELAYED', 'PENDING') then (
-        select wait.waiting_for from agent_app.wait_of(status.workflow_uuid) as wait) end
+        select wait.waiting_for from agent_app.find_wait(status.workflow_uuid, status.status) as wait) end
         as waiting_for,
     to_timestamp(status.created_at / 1000.0) as created_at,
     to_timestamp(moment.started_ms / 1000.0) as started_at,

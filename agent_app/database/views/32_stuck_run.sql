@@ -26,7 +26,7 @@ cross join lateral (
 ) as progress
 where status.status = 'PENDING' and agent_app.is_run(status.name)
     and progress.last_progress_at < now() - interval '10 minutes'
-    and not exists (select from agent_app.wait_of(status.workflow_uuid));
+    and not exists (select from agent_app.find_wait(status.workflow_uuid, status.status));
 
 comment on view agent_app.stuck_run is 'PENDING runs without progress for ten minutes';
 comment on column agent_app.stuck_run.step_number is 'the step of its oldest open try; null if none is open';
