@@ -43,7 +43,8 @@ on conflict (run_id, step_number, attempt_number) do update set
     error_type = excluded.error_type, error_message = excluded.error_message,
     http_status = excluded.http_status, retry_after_s = excluded.retry_after_s,
     retry_at = excluded.retry_at, input_tokens = excluded.input_tokens,
-    output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd
+    output_tokens = excluded.output_tokens, cost_usd = excluded.cost_usd,
+    model = excluded.model
 where old.outcome is null
 """
 
@@ -69,6 +70,7 @@ class AttemptRow:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: Decimal | None = None
+    model: str | None = None
 
     @property
     def key(self) -> Key:

@@ -160,7 +160,11 @@ def _apply_views(connection: psycopg.Connection[DictRow]) -> None:
         return
     try:
         _create_views(connection, digest)
-    except (psycopg.errors.InvalidTableDefinition, psycopg.errors.InvalidFunctionDefinition):
+    except (
+        psycopg.errors.InvalidTableDefinition,
+        psycopg.errors.InvalidFunctionDefinition,
+        psycopg.errors.AmbiguousFunction,
+    ):
         # Another shape than `create or replace` takes. Views of the user's over ours go with them.
         _create_views(connection, digest, drop_first=True)
 

@@ -43,7 +43,7 @@ class AttemptRecord:
         usage = value.get("usage") or {}
         self._row.input_tokens = usage.get("input_tokens", 0)
         self._row.output_tokens = usage.get("output_tokens", 0)
-        self._row.cost_usd = _price(value)
+        self._row.cost_usd, self._row.model = _price(value), value.get("model_name")
 
     def beat(self, at: datetime) -> None:
         """Note a sign of life."""

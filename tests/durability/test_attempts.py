@@ -69,8 +69,9 @@ async def test_a_model_request_has_its_tokens_and_its_price(engine: Engine) -> N
     durable(Agent(FunctionModel(answer, model_name="gpt-4o"), name="priced"))
     async with engine:
         record = await engine.record("priced", "go")
-    ((tokens_in, tokens_out, cost),) = attempts(engine, "input_tokens, output_tokens, cost_usd")
-    assert (tokens_in, tokens_out) == (1000, 100)
+    columns = "model, input_tokens, output_tokens, cost_usd"
+    ((model, tokens_in, tokens_out, cost),) = attempts(engine, columns)
+    assert (model, tokens_in, tokens_out) == ("gpt-4o", 1000, 100)
     assert cost > 0
     assert str(cost) == record["cost_usd"]
 
