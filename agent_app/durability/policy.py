@@ -108,7 +108,9 @@ def is_ambiguous(error: BaseException) -> bool:
     """
     if isinstance(error, BaseExceptionGroup):
         return any(is_ambiguous(member) for member in error.exceptions)
-    if any(_is_http(error, name) for name in _NEVER_SENT) or _is_refused(error):
+    if any(_is_http(error, name) for name in _NEVER_SENT):
+        return False
+    if isinstance(error, ConnectionRefusedError):
         return False
     if isinstance(error, (StepTimedOut, HeartbeatMissed, ConnectionError, TimeoutError)):
         return True
@@ -122,10 +124,6 @@ def is_ambiguous(error: BaseException) -> bool:
 
 def _is_undone(error: BaseException) -> bool:
     return bool(_UNDONE.match(getattr(error, "sqlstate", None) or ""))
-
-
-def _is_refused(error: BaseException) -> bool:
-    return isinstance(error, ConnectionRefusedError)
 
 
 def http_status(error: BaseException) -> int | None:

@@ -16,7 +16,7 @@ from agent_app.durability.outage import stopped_without_database
 from agent_app.durability.policy import StepPolicy
 from agent_app.durability.scope import RunScope, StepScope, current_run, step_scope
 from agent_app.durability.serializer import OF, Checkpoint, JsonSerializer, as_recorded
-from agent_app.durability.step_check import ask_into, stop_asking
+from agent_app.durability.step_check import asking_into
 from agent_app.durability.threads import daemon_threads
 from agent_app.durability.transaction import unless_committed, with_transaction
 from agent_app.errors import PayloadRefused, ReplayDiverged, ValueNotStorable
@@ -57,10 +57,9 @@ async def execute_step(
         return await body(), None
     reservation = call.reservation or DBOS.reserve_step()
     execution = _Execution(call, run, reservation.step_id, body)
-    token = ask_into(execution.state)
     try:
         # Preemptible: a cancelled run stops a call in flight instead of waiting for it.
-        with stopped_without_database(run):
+        with asking_into(execution.state), stopped_without_database(run):
             checkpoint = await reservation.run_async(
                 {"name": call.name, "preemptible": True}, execution.record
             )
@@ -71,8 +70,6 @@ async def execute_step(
         if not execution.has_run:
             _compare(call, getattr(error, OF, call.of))
         raise
-    finally:
-        stop_asking(token)
     return execution.open(checkpoint)
 
 

@@ -8,6 +8,8 @@ of it, and for what an earlier life left of the step, in one statement and one r
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -46,14 +48,14 @@ def install_step_check() -> None:
     setattr(dbos_core, "_PREEMPTIBLE_POLL_INTERVAL_SEC", _CANCELLATION_POLL_S)  # noqa: B010
 
 
-def ask_into(state: StepState) -> Any:
-    """Make the check of this context fill `state`; return the token that ends it."""
-    return _asking.set(state)
-
-
-def stop_asking(token: Any) -> None:
-    """End what `ask_into` began."""
-    _asking.reset(token)
+@contextmanager
+def asking_into(state: StepState) -> Iterator[None]:
+    """Make the checks of the block fill `state`."""
+    token = _asking.set(state)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
 
 
 def look_up(
@@ -90,12 +92,9 @@ async def confirm(run_id: str, step_number: int, step_name: str, state: StepStat
     """
     if now() - state.asked_at < _VALID_S:
         return
-    token = ask_into(state)
-    try:
-        system_database = _get_dbos_instance()._sys_db
+    system_database = _get_dbos_instance()._sys_db
+    with asking_into(state):
         await asyncio.to_thread(look_up, system_database, run_id, step_number, step_name)
-    finally:
-        stop_asking(token)
 
 
 def now() -> float:
