@@ -27,15 +27,30 @@
     │   ├── RunNotForkable          no copy can be made from there, or with that
     │   ├── RunNotRetryable         it has not failed, or belongs to somebody else
     │   ├── RunNotDeletable         it is not finished, or somebody still needs it
+    │   ├── RunExists               its ID is taken where it is to be imported
+    │   ├── RunNotExportable        a row of it that no file can hold
+    │   ├── ArchiveInvalid          a file that is no run, or is damaged
     │   ├── AttributeInvalid        a label that cannot be one
     │   ├── FilterInvalid           a filter that could find nothing
     │   ├── StepNotUndecided        no decision is waited for
     │   ├── DecisionInvalid         a decision that says nothing clear
     │   ├── RunIdInvalid            an ID that cannot be one
+    │   ├── RunDuplicated           another one holds its deduplication ID
+    │   ├── QueueNotFound           no queue has this name
+    │   ├── PlacementInvalid        a place in a queue that cannot be one
     │   ├── RunCancelled            somebody cancelled it
+    │   ├── RunNotFollowable        a research that no other one can start from
+    │   ├── NothingFound            a research that met no source
+    │   ├── ReportUnavailable       a run that has no report, or none yet
+    │   ├── ReportNotWritable       a file that a report cannot be written to
     │   └── RunFailed               it ended with an error of its own
+    ├── SourceError                 what a document is not good for
+    │   ├── SourceNotFound          the corpus has nothing of this name
+    │   ├── SourceUnreadable        bytes that hold no text for us
+    │   └── FetchRefused            a URL that we do not fetch
     └── StepError                   what can go wrong between two checkpoints
         ├── ReplayDiverged          a checkpoint that belongs to another call
+        ├── ReplayNotStarted        a process for replays that does not get ready
         ├── PayloadRefused          a stored value that we will not decode
         ├── ValueNotStorable        a value that is not JSON
         ├── StepTimedOut            an attempt over its limit
@@ -362,6 +377,57 @@ class RunInputConflict(RunError):
         )
 
 
+class RunDuplicated(RunError):
+    """An unfinished run of the queue holds the deduplication ID; nothing was enqueued."""
+
+    code = "run_duplicated"
+
+    def __init__(self, deduplication_id: str, queue: str, run_id: str) -> None:
+        super().__init__(deduplication_id, queue, run_id)
+        self.deduplication_id = deduplication_id
+        self.queue = queue
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run_id!r} of queue {self.queue!r} is unfinished and holds the "
+            f"deduplication ID {self.deduplication_id!r}. "
+            f"`agent-app follow {self.run_id}` waits for its end."
+        )
+
+
+class QueueNotFound(RunError):
+    """No setting names the queue."""
+
+    code = "queue_not_found"
+    http_status = 404
+
+    def __init__(self, queue: str, known: str) -> None:
+        super().__init__(queue, known)
+        self.queue = queue
+        self.known = known
+
+    def __str__(self) -> str:
+        return (
+            f"Queue {self.queue!r} does not exist; known are {self.known}. "
+            "AGENT_APP_QUEUES adds further ones."
+        )
+
+
+class PlacementInvalid(RunError):
+    """A priority, key or deduplication ID that no run can have; the argument is the sentence."""
+
+    code = "placement_invalid"
+    http_status = 400
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class RunNotResumable(RunError):
     """The run has nothing to go on with, or is being executed already."""
 
@@ -430,6 +496,50 @@ class RunNotDeletable(RunError):
 
     def __str__(self) -> str:
         return f"Run {self.run_id!r} cannot be deleted: {self.reason}."
+
+
+class RunExists(RunError):
+    """The ID of an imported run belongs to a run with another content; that one is untouched."""
+
+    code = "run_exists"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run_id!r}, or a child run of it, is here with another content than the "
+            "file's. `agent-app import FILE --id NEW` imports it under another ID."
+        )
+
+
+class RunNotExportable(RunError):
+    """A row of the run is none that agent_app writes, or its file cannot be written."""
+
+    code = "run_not_exportable"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id = run_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"Run {self.run_id!r} cannot be exported: {self.reason}."
+
+
+class ArchiveInvalid(RunError):
+    """A file is no exported run, was damaged or edited, or is of another version."""
+
+    code = "archive_invalid"
+    http_status = 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The file cannot be imported, and nothing was changed: {self.reason}."
 
 
 class AttributeInvalid(RunError):
@@ -521,6 +631,80 @@ class RunCancelled(RunError):
         return f"Run {self.run_id!r} was cancelled. `agent-app resume {self.run_id}` goes on."
 
 
+class RunNotFollowable(RunError):
+    """A research cannot start from this run."""
+
+    code = "run_not_followable"
+    http_status = 409
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id = run_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run_id!r} cannot be followed: {self.reason}; a finished deep-research was "
+            "expected. `agent-app list --agent deep-research --status SUCCESS` shows them."
+        )
+
+
+class NothingFound(RunError):
+    """No search of a research has brought a source."""
+
+    code = "nothing_found"
+    http_status = 422
+
+    def __init__(self, question: str, provider: str, failure: str = "") -> None:
+        super().__init__(question, provider, failure)
+        self.question = question
+        self.provider = provider
+        self.failure = failure
+        """Why the last search that failed did; empty where none has failed."""
+
+    def __str__(self) -> str:
+        failed = f" A search has failed: {self.failure[:300].rstrip('.')}." if self.failure else ""
+        return (
+            f"No source was found by {self.provider!r} for {self.question[:300]!r}.{failed} Ask in "
+            "other words, add documents with `agent-app corpus add`, or choose another --search."
+        )
+
+
+class ReportUnavailable(RunError):
+    """There is no report of the run; `reason` says why."""
+
+    code = "report_unavailable"
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(run_id, reason)
+        self.run_id = run_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"Run {self.run_id!r} has no report: {self.reason}; a finished deep-research was "
+            "expected. `agent-app list --agent deep-research --status SUCCESS` shows them."
+        )
+
+
+class ReportNotWritable(RunError):
+    """A report cannot be written to a file; what was in the file is still there."""
+
+    code = "report_not_writable"
+    http_status = 500
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The report cannot be written to {self.path!r}: {self.reason}. Name another file "
+            "after --output, or leave it out to print the report."
+        )
+
+
 class RunFailed(RunError):
     """The run that was waited for ended with an error, or was given up."""
 
@@ -536,6 +720,58 @@ class RunFailed(RunError):
             f"Run {self.run_id!r} failed: {self.reason.rstrip('.')}. "
             f"`agent-app steps {self.run_id}` shows how far it came."
         )
+
+
+class SourceError(AgentAppError):
+    """Something about a document that a research could rest on."""
+
+    code = "source_error"
+    http_status = 422
+
+
+class SourceNotFound(SourceError):
+    """The corpus has no source of this ID, URL or path."""
+
+    code = "source_not_found"
+    http_status = 404
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"Source {self.name!r} is not in the corpus. `agent-app corpus list` shows the IDs and "
+            "URLs of what is."
+        )
+
+
+class SourceUnreadable(SourceError):
+    """The document was found, and no text comes out of it; `reason` is a clause about it."""
+
+    code = "source_unreadable"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url!r} cannot be read: {self.reason}."
+
+
+class FetchRefused(SourceError):
+    """The URL, or what it answers with, is not one that we fetch; `reason` is a clause about it."""
+
+    code = "fetch_refused"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url!r} is not fetched: {self.reason}."
 
 
 class StepError(AgentAppError):
@@ -559,6 +795,22 @@ class ReplayDiverged(StepError):
         return (
             f"The checkpoint of step {self.step!r} is of {self.recorded!r}, but the replay asks "
             f"for {self.asked!r}. The code changed under the run, or two calls changed places."
+        )
+
+
+class ReplayNotStarted(StepError):
+    """The process that was to replay runs has not come so far; a module of the user's ended it."""
+
+    code = "replay_not_started"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The process that replays runs has not started: {self.reason}. Import the modules of "
+            "AGENT_APP_AGENTS by hand to see what they do."
         )
 
 

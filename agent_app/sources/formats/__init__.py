@@ -1,0 +1,1 @@
+"""Bytes of one format in, a title and paragraphs fit for quoting out."""
