@@ -3,7 +3,7 @@
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from agent_app.durability.catalog import Catalog
     from agent_app.operations.control import Executor
 
-SHIPPED_AGENTS = ("agent_app.agents.twenty_questions.workflow",)
+SHIPPED_AGENTS = (
+    "agent_app.agents.twenty_questions.workflow",
+    "agent_app.agents.deep_research.workflow",
+)
 """Modules that register the agents which come with agent_app."""
 
 Notify = Callable[[str], None]
@@ -30,6 +33,8 @@ class Application:
     database: Database
     catalog: "Catalog"
     executor: "Executor"
+    queues: Sequence[str] = ()
+    """Those that it takes new runs from."""
 
 
 @contextmanager
@@ -65,14 +70,21 @@ async def open_application(settings: Settings, notify: Notify) -> AsyncIterator[
 
 @asynccontextmanager
 async def open_executor(
-    settings: Settings, database: Database, catalog: "Catalog", *, takes_over: bool = True
+    settings: Settings,
+    database: Database,
+    catalog: "Catalog",
+    *,
+    takes_over: bool = True,
+    queues: Sequence[str] = (),
 ) -> AsyncIterator[Application]:
     """Take an executor's lock and launch DBOS on this loop; what is left at the end stays PENDING.
 
     Without `takes_over` it executes recovered runs only once it has looked for some and found them.
+    It takes new runs from `queues`, by default from none.
     Raises: DatabaseError; AgentInvalid.
     """
     from agent_app.durability.journal import journal_to
+    from agent_app.durability.queues import stored_name
     from agent_app.durability.runtime import launched
     from agent_app.failover.lease import executor_lease
     from agent_app.operations.control import Executor
@@ -81,7 +93,11 @@ async def open_executor(
     lease_s = settings.executor_lease_s
     version = executor.version
     lease = executor_lease(
-        database, executor.executor_id, lease_s=lease_s, application_version=version
+        database,
+        executor.executor_id,
+        lease_s=lease_s,
+        application_version=version,
+        serves=[stored_name(queue) for queue in queues],
     )
     with explained(database), lease, journal_to(settings.body_journal):
         async with launched(
@@ -90,8 +106,9 @@ async def open_executor(
             executor_id=executor.executor_id,
             catalog=catalog,
             takes_over=takes_over,
+            queues=queues,
         ):
-            yield Application(settings, database, catalog, executor)
+            yield Application(settings, database, catalog, executor, queues)
 
 
 def read_catalog(settings: Settings) -> "Catalog":

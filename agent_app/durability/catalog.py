@@ -82,6 +82,21 @@ class Runnable:
                 return text
             raise InputInvalid(self.name, f"it begins like JSON, but {error}.") from error
 
+    def with_fields(self, value: Any, fields: Mapping[str, Any]) -> Any:
+        """Return an input as typed with further fields of its model.
+
+        Raises: InputInvalid (a field that the model lacks, or that the input has already).
+        """
+        if not fields:
+            return value
+        known = self.input_type.core_schema.get("schema", {}).get("fields", {})
+        for name in fields:
+            if self.text_field is None or name not in known:
+                raise InputInvalid(self.name, f"it has no field {name!r}.")
+            if isinstance(value, dict) and name in value:
+                raise InputInvalid(self.name, f"{name!r} is given twice.")
+        return {**(value if isinstance(value, dict) else {self.text_field: value}), **fields}
+
     def parse(self, value: Any, models: Mapping[str, str]) -> Any:
         """Return the input as JSON, validated and checked; text goes to the model's first field.
 
@@ -315,6 +330,11 @@ def _as_prompt(value: Any) -> Any:
 def _durable_options(runnable: Runnable, run: RunScope) -> tuple[StepDurability, str | None]:
     """Return what an agent run inside `run` gets: the capability, and the run's model if any."""
     return _catalog.durability_of(runnable), _chosen_model(runnable, run.models)
+
+
+def model_of(agent: str, models: Mapping[str, str]) -> str:
+    """Return the model string that a run with these models has for a shipped agent."""
+    return models.get(agent, models.get(EVERY_SHIPPED_AGENT, OFFLINE_MODEL))
 
 
 def _chosen_model(runnable: Runnable, models: Mapping[str, str]) -> str | None:

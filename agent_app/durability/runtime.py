@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,19 +20,21 @@ from agent_app.durability.clients import open_clients
 from agent_app.durability.events import describe_error, emit
 from agent_app.durability.exits import contained_exits, raise_unless_ended
 from agent_app.durability.policy import policies_from
+from agent_app.durability.queues import RECOVERY_QUEUE, register_queues, stored_name
 from agent_app.durability.scope import RunScope, run_scope
 from agent_app.durability.serializer import JsonSerializer, as_recorded, refuse_pickle
 from agent_app.durability.step_check import install_step_check
 from agent_app.durability.storage import stored_in
+from agent_app.durability.unknown_agents import put_back_unknown
 from agent_app.errors import StepExited, ValueNotStorable
 from agent_app.settings import Settings
 
 APPLICATION = "agent_app"
 """DBOS's name of the application; it is in dbos-config.yaml too."""
-RECOVERY_QUEUE = "agent_app_recovery"
-"""Where recovered runs wait to be taken; polled ten times a second, DBOS's own once."""
 
 Request = dict[str, Any]
+UNCHECKED = "is_unchecked"
+"""Key of a request that SQL made: nobody has shown its input to the agent yet."""
 _workflows: dict[str, Callable[[Request], Coroutine[Any, Any, Request]]] = {}
 _tasks: set[asyncio.Task[Any]] = set()
 _executing: dict[asyncio.Task[Any], str] = {}
@@ -61,11 +63,13 @@ async def launched(
     executor_id: str,
     catalog: Catalog,
     takes_over: bool = True,
+    queues: Sequence[str] = (),
 ) -> AsyncIterator[None]:
     """Run DBOS in this process while the block lasts, every run of it on the calling event loop.
 
     `takes_over` makes it execute recovered runs, whoever found them, from the start; without it,
-    from `accept_recovered` on.
+    from `accept_recovered` on. It takes new runs from `queues`, whose limits are the settings' from
+    now on, in every process.
     Raises: AgentInvalid (an agent that cannot be made durable), before anything starts.
     """
     catalog.set_policies(policies_from(settings))
@@ -73,17 +77,17 @@ async def launched(
     install_step_check()
     _quieten_dbos()
     DBOS(config=_configuration(database, settings, executor_id))
-    DBOS.listen_queues([RECOVERY_QUEUE] if takes_over else [])
+    served = [stored_name(queue) for queue in queues]
+    DBOS.listen_queues([RECOVERY_QUEUE, *served] if takes_over else served)
+    put_back_unknown(database)
     _register(catalog)
     _closing.clear()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(stored_in(database, executor_id))
+        await stack.enter_async_context(stored_in(database, settings, executor_id))
         await stack.enter_async_context(open_clients())
         try:
             DBOS.launch()
-            await DBOS.register_queue_async(
-                RECOVERY_QUEUE, polling_interval_sec=0.1, on_conflict="never_update"
-            )
+            await register_queues(settings, queues)
             with contained_exits(asyncio.get_running_loop()):
                 yield
         finally:
@@ -188,8 +192,11 @@ async def _conduct(runnable: Runnable, request: Request, run_id: str) -> Request
 
 
 async def _execute(runnable: Runnable, request: Request, scope: RunScope) -> Request:
+    value = request["input"]
+    if request.get(UNCHECKED):
+        value = runnable.parse(value, request["models"])
     with run_scope(scope):
-        value = await runnable.execute(runnable.input_type.validate_python(request["input"]))
+        value = await runnable.execute(runnable.input_type.validate_python(value))
     try:
         output = runnable.output_type.dump_python(value, mode="json")
         _JSON.serialize(output)  # what DBOS fails to write would leave the run PENDING

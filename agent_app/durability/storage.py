@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agent_app.database.attempt_ledger import AttemptLedger, attempt_ledger
 from agent_app.database.connect import Database
 from agent_app.database.pool import Pool, open_pool
+from agent_app.settings import Settings
 
 POOL_SIZE = 8
 """Connections for transactional and external tools, opened when needed; further calls wait."""
@@ -17,6 +18,8 @@ class Storage:
     """The ledger and the connections of one launch."""
 
     executor_id: str
+    database: Database
+    settings: Settings
     ledger: AttemptLedger
     pool: Pool
 
@@ -30,11 +33,13 @@ def storage() -> Storage:
 
 
 @asynccontextmanager
-async def stored_in(database: Database, executor_id: str) -> AsyncIterator[None]:
+async def stored_in(
+    database: Database, settings: Settings, executor_id: str
+) -> AsyncIterator[None]:
     """Keep durability's own rows in `database` while the block runs."""
     with attempt_ledger(database) as ledger:
         async with open_pool(database, max_size=POOL_SIZE) as pool:
-            _storages.append(Storage(executor_id, ledger, pool))
+            _storages.append(Storage(executor_id, database, settings, ledger, pool))
             try:
                 yield
             finally:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,21 +22,29 @@ _APPEAR = """
 insert into agent_app.executor (executor_id, application_version, host, process_id)
 values (%s, %s, %s, %s) on conflict (executor_id) do nothing
 """
+_SERVE = "select pg_advisory_lock_shared(agent_app.queue_key(%s))"
 _DISAPPEAR = "delete from agent_app.executor where executor_id = %s"
 
 
 @contextmanager
 def executor_lease(
-    database: Database, executor_id: str, *, lease_s: float, application_version: str | None = None
+    database: Database,
+    executor_id: str,
+    *,
+    lease_s: float,
+    application_version: str | None = None,
+    serves: Sequence[str] = (),
 ) -> Iterator[None]:
     """Hold the executor's lock while the block runs; to be taken before the first run starts.
 
     The lock dies with this process at once, and after `lease_s` if the process stops without dying
     (`idle_session_timeout`, PostgreSQL 14). A lost connection is opened anew; what was taken over
     meanwhile is fenced by DBOS at its next checkpoint. With its version the executor has a row in
-    `agent_app.executor` too, until it ends: the row of one that is killed stays.
+    `agent_app.executor` too, until it ends: the row of one that is killed stays. `serves` are the
+    stored names of queues that it takes runs from; a shared lock of each says so to the views.
     """
     keeper = _Keeper(database, executor_id, lease_s, application_version)
+    keeper.serves = serves
     keeper.start()
     try:
         yield
@@ -54,6 +62,7 @@ class _Keeper:
         self._executor_id = executor_id
         self._lease_s = lease_s
         self._application_version = application_version
+        self.serves: Sequence[str] = ()
         self._taken = threading.Event()
         self._ended = threading.Event()
         self._failure: BaseException | None = None
@@ -93,6 +102,8 @@ class _Keeper:
                     break
                 self._ended.wait(0.05)  # a survivor that recovers our runs lets go in a moment
             self._appear(connection)
+            for queue in self.serves:
+                connection.execute(_SERVE, (queue,))
             self._taken.set()
             while not self._ended.wait(self._lease_s / _PINGS_PER_LEASE):
                 connection.execute("select 1")

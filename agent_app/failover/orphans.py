@@ -11,7 +11,8 @@ import psycopg
 from dbos._dbos import _get_dbos_instance
 
 from agent_app.database.connect import Database
-from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
+from agent_app.durability.queues import RECOVERY_QUEUE, listen_to
+from agent_app.durability.runtime import running_ids
 from agent_app.durability.serializer import JsonSerializer
 from agent_app.failover.lease import LOCK_SQL, UNLOCK_SQL
 
@@ -120,14 +121,8 @@ def _hand_over_stopped(own: list[dict[str, Any]]) -> None:
 
 
 def accept_recovered() -> None:
-    """Execute what lies in the recovery queue from now on, within about a second; idempotent.
-
-    A process that looked for nothing must not take what another one has found: it would drop it at
-    its own end. A private name of DBOS 3.4, which fixes before the launch what is listened to.
-    """
-    listened = _get_dbos_instance()._listening_queues
-    if listened is not None and RECOVERY_QUEUE not in listened:
-        listened.append(RECOVERY_QUEUE)
+    """Execute what lies in the recovery queue from now on, within about a second; idempotent."""
+    listen_to(RECOVERY_QUEUE)
 
 
 def _hand_over(run_id: str, dead_executor_id: str) -> bool:

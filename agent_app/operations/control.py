@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from dbos import DBOS
 
 from agent_app.database.connect import Database
 from agent_app.database.intent import Decision, decide_intent
-from agent_app.database.read import RunRow, read_descendants, read_run, read_runs
-from agent_app.durability.runtime import RECOVERY_QUEUE, running_ids
+from agent_app.database.queue import move_waiting, read_queues_of, read_waiting
+from agent_app.database.read import RunRow, read_descendants, read_run
+from agent_app.durability.queues import RECOVERY_QUEUE, workers_queue
+from agent_app.durability.runtime import running_ids
 from agent_app.errors import (
     DecisionInvalid,
     PayloadRefused,
@@ -27,6 +30,7 @@ __all__ = [
     "cancel_run",
     "choose_decision",
     "executed_roots",
+    "queues_waited_in",
     "recover_all",
     "recover_run",
     "resolve_call",
@@ -124,6 +128,9 @@ async def resume_run(database: Database, run_id: str, executor: Executor) -> Non
     refuse_foreign_payloads([run])
     if run.status in UNFINISHED:  # an enqueued run may wait for children whose executor died
         _refuse_held(run_id, recover_run(database, run_id, executor))
+        # Its own queue may be served by nobody, and its place there is not for us to wait for.
+        move_waiting(database, [run_id], RECOVERY_QUEUE)
+        accept_recovered()
     else:
         stopped = [run_id, *with_status(database, run_id, (run.status,))]
         await _refuse_busy(database, stopped)
@@ -163,21 +170,32 @@ async def _refuse_busy(database: Database, stopped: list[str]) -> None:
 def waiting_roots(database: Database, recovery: Recovery, executor: Executor) -> list[RunRow]:
     """Return the runs that this process will execute next, oldest first, without their children.
 
-    These are the recovered ones, and those that an earlier recovery queued before it died itself.
+    These are the recovered ones, and those that an earlier recovery queued before it died itself;
+    not those that have gone back to a queue of their own.
     """
-    queued = read_runs(database, status="ENQUEUED", limit=1000)
+    run_ids = [*recovery.recovered, *read_waiting(database, RECOVERY_QUEUE, executor.version)]
+    queues = read_queues_of(database, run_ids)
     rows = {
-        row.run_id: row
-        for row in queued
+        run_id: row
+        for run_id in run_ids
+        if queues.get(run_id) in (RECOVERY_QUEUE, None)
+        and (row := read_run(database, run_id)) is not None
         # An error of a run that has not ended is the view's word for values that are not ours.
-        if row.application_version == executor.version and row.error is None
+        and row.error is None
     }
-    for run_id in recovery.recovered:
-        row = read_run(database, run_id)
-        if row is not None and row.error is None:
-            rows[run_id] = row
     roots = (row for row in rows.values() if row.parent_run_id not in rows)
     return sorted(roots, key=lambda row: row.created_at)
+
+
+def queues_waited_in(database: Database, run_ids: Collection[str]) -> dict[str, str]:
+    """Return the queues in which these runs wait for a worker, by run ID; no others have a key."""
+    if not run_ids:
+        return {}
+    return {
+        run_id: queue
+        for run_id, stored in read_queues_of(database, run_ids, is_waiting=True).items()
+        if (queue := workers_queue(stored)) is not None
+    }
 
 
 def executed_roots(database: Database) -> list[RunRow]:

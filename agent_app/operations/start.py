@@ -3,9 +3,10 @@
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID
+from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
 from pydantic_ai.exceptions import UserError
 from sqlalchemy.exc import DBAPIError
@@ -15,7 +16,7 @@ from agent_app.durability.chaos import Chaos
 from agent_app.durability.clients import build_model
 from agent_app.durability.events import describe_error
 from agent_app.durability.identity import digest
-from agent_app.durability.runtime import workflow_of
+from agent_app.durability.runtime import UNCHECKED, workflow_of
 from agent_app.errors import (
     ConfigurationInvalid,
     PayloadRefused,
@@ -92,6 +93,40 @@ def choose_chaos(share: float | None, seed: int | None, run_id: str) -> Chaos | 
     return Chaos(share, int(digest(run_id), 16) % 1_000_000 if seed is None else seed, run_id)
 
 
+@dataclass(frozen=True)
+class RunOrder:
+    """A run that may be started: everything of it is checked, nothing is stored."""
+
+    run_id: str
+    agent: str
+    request: dict[str, Any]
+    """What its workflow gets."""
+    attributes: dict[str, str]
+
+
+def order_run(
+    catalog: Catalog,
+    name: str,
+    value: Any,
+    *,
+    run_id: str,
+    models: Mapping[str, str],
+    chaos: Chaos | None = None,
+    attributes: Mapping[str, str] | None = None,
+) -> RunOrder:
+    """Return what is to be started.
+
+    Raises: AgentNotFound; InputInvalid; RunIdInvalid; AttributeInvalid.
+    """
+    runnable = catalog.find(name)
+    check_run_id(run_id)
+    labels = check_attributes(attributes or {})
+    request = {"input": runnable.parse(value, models), "models": dict(models)}
+    if chaos is not None:
+        request["chaos"] = chaos.as_json()
+    return RunOrder(run_id, name, request, labels)
+
+
 async def start_run(
     catalog: Catalog,
     name: str,
@@ -110,33 +145,40 @@ async def start_run(
     belongs to another run, which is untouched); PayloadRefused (its row was not written by us);
     RunNotResumable (it belongs to another application version).
     """
-    runnable = catalog.find(name)
-    check_run_id(run_id)
-    labels = check_attributes(attributes or {})
-    request = {"input": runnable.parse(value, models), "models": dict(models)}
-    if chaos is not None:
-        request["chaos"] = chaos.as_json()
-    await _refuse_foreign_row(run_id, name, request)
+    order = order_run(
+        catalog, name, value, run_id=run_id, models=models, chaos=chaos, attributes=attributes
+    )
+    await _refuse_foreign_row(order)
     try:
-        with SetWorkflowID(run_id), SetWorkflowAttributes(labels or None):
-            await DBOS.start_workflow_async(workflow_of(runnable), request)
+        with SetWorkflowID(run_id), SetWorkflowAttributes(order.attributes or None):
+            await DBOS.start_workflow_async(workflow_of(catalog.find(name)), order.request)
     except dbos_error.DBOSConflictingWorkflowError as error:
         raise RunInputConflict(run_id, name) from error
-    await _refuse_foreign_row(run_id, name, request)  # somebody may have been faster
+    await _refuse_foreign_row(order)  # somebody may have been faster
 
 
-async def _refuse_foreign_row(run_id: str, name: str, request: dict[str, Any]) -> None:
-    status = await DBOS.get_workflow_status_async(run_id)
+async def _refuse_foreign_row(order: RunOrder) -> None:
+    status = await DBOS.get_workflow_status_async(order.run_id)
     if status is None:
         return
+    refuse_other_run(status, order)
+    version = status.app_version
+    if status.status in ("PENDING", "ENQUEUED") and version != DBOS.application_version:
+        raise RunNotResumable(order.run_id, f"it belongs to application version {version!r}")
+
+
+def refuse_other_run(status: WorkflowStatus, order: RunOrder) -> None:
+    """Refuse a stored run that is not the one that is ordered, though it has its ID.
+
+    Raises: RunInputConflict; PayloadRefused (its row was not written by us).
+    """
     if not isinstance(status.input, dict):
         raise PayloadRefused("a format that is not ours")
     stored = next(iter(status.input["args"]), None)
-    if status.name != name or digest(stored) != digest(request):
-        raise RunInputConflict(run_id, status.name)
-    version = status.app_version
-    if status.status in ("PENDING", "ENQUEUED") and version != DBOS.application_version:
-        raise RunNotResumable(run_id, f"it belongs to application version {version!r}")
+    if isinstance(stored, dict):
+        stored = {key: item for key, item in stored.items() if key != UNCHECKED}
+    if status.name != order.agent or digest(stored) != digest(order.request):
+        raise RunInputConflict(order.run_id, status.name)
 
 
 async def wait_for_run(run_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from agent_app.agents.twenty_questions.information import as_turn
 from agent_app.agents.twenty_questions.models import Asked, Reply
 from agent_app.agents.twenty_questions.player import MAX_TURNS, next_turn
 from agent_app.agents.twenty_questions.table import find_question, find_thing, load_table
-from agent_app.durability.catalog import EVERY_SHIPPED_AGENT
+from agent_app.durability.catalog import model_of
 from agent_app.settings import OFFLINE_MODEL
 
 PLAYER = "offline player, no language model"
@@ -26,7 +26,7 @@ PLAYER = "offline player, no language model"
 
 def player_of(agent: str, models: Mapping[str, str]) -> str:
     """Return who plays the part of one of the two agents: a model string, or `PLAYER`."""
-    model = models.get(agent, models.get(EVERY_SHIPPED_AGENT, OFFLINE_MODEL))
+    model = model_of(agent, models)
     return PLAYER if model == OFFLINE_MODEL else model
 
 

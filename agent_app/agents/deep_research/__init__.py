@@ -1,0 +1,1 @@
+"""Deep research: a question goes in, a report whose quotes were checked comes out."""
