@@ -146,6 +146,7 @@ _DROP_RUNS: tuple[LiteralString, ...] = (
     "delete from agent_app.attempt where run_id = any(%(run_ids)s)",
     "delete from agent_app.intent where run_id = any(%(run_ids)s)",
     "delete from agent_app.committed_call where run_id = any(%(run_ids)s)",
+    "delete from agent_app.run_source where run_id = any(%(run_ids)s)",
 )
 
 

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from agent_app.database.connect import Database
 from agent_app.database.history import drop_runs, lock_status
 from agent_app.database.read import RunRow, read_descendants, read_run
-from agent_app.durability.joint_commit import joint_commit
+from agent_app.durability.joint_commit import JointCommit, joint_commit
 from agent_app.errors import RunNotDeletable, RunNotFound
 from agent_app.failover.liveness import busy_steps
 from agent_app.operations.cancel import UNFINISHED
 
-_SETTLED_S = 0.5
+SETTLED_S = 0.5
 """Seconds after a run's end within which its process may still write to the attempts ledger."""
+_AT_ONCE = 1000
+"""Runs that one statement names; Postgres takes 65,535 parameters."""
 
 
 def delete_runs(database: Database, run_ids: Sequence[str]) -> list[str]:
@@ -32,9 +34,16 @@ def delete_runs(database: Database, run_ids: Sequence[str]) -> list[str]:
     with joint_commit(database) as commit:
         for run_id in deleted:
             _refuse_unfinished(run_id, lock_status(commit, run_id))
-        commit.client.delete_workflows(deleted)
-        drop_runs(commit, deleted)
+        drop_whole(commit, deleted)
     return deleted
+
+
+def drop_whole(commit: JointCommit, run_ids: Sequence[str]) -> None:
+    """Delete every row of these runs, in DBOS's tables and ours, as a part of the transaction."""
+    for first in range(0, len(run_ids), _AT_ONCE):
+        part = run_ids[first : first + _AT_ONCE]
+        commit.client.delete_workflows(list(part))
+        drop_runs(commit, part)
 
 
 def list_to_delete(database: Database, run_ids: Sequence[str]) -> list[RunRow]:
@@ -73,4 +82,4 @@ def _let_settle(rows: Sequence[RunRow]) -> None:
     ended_at = max((row.finished_at for row in rows if row.finished_at), default=None)
     if ended_at is not None:
         age_s = (datetime.now(UTC) - ended_at).total_seconds()
-        time.sleep(min(max(_SETTLED_S - age_s, 0.0), _SETTLED_S))
+        time.sleep(min(max(SETTLED_S - age_s, 0.0), SETTLED_S))

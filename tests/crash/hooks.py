@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from dbos import DBOS
+from dbos import DBOS, DBOSClient
 from dbos._sys_db import SystemDatabase
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets.function import FunctionToolset
+from sqlalchemy import event
 
 from agent_app.durability import step_check
+from agent_app.durability.joint_commit import JointCommit
 from agent_app.durability.scope import current_step
 from agent_app.failover import lease
 from tests.crash.effects import Effect, Phase, append_effect, count_starts, read_effects
@@ -82,6 +84,7 @@ def install(chosen: Hooks) -> None:
     _surround_body(FunctionToolset, "call_tool", lambda _, name, *__: str(name))
     _surround_statements()
     _after_commit()
+    _inside_joint_commits()
 
 
 def latency_s(place: int, of: int) -> float:
@@ -190,6 +193,20 @@ def _after_commit() -> None:
         return result
 
     setattr(psycopg.AsyncTransaction, "__aexit__", hooked)  # noqa: B010
+
+
+def _inside_joint_commits() -> None:
+    """Count `joint` before each statement of a joint commit and before its end, then `joined`."""
+    inner = JointCommit.__init__
+
+    @functools.wraps(inner)
+    def hooked(self: Any, client: Any, connection: Any) -> None:
+        for name in ("before_cursor_execute", "commit"):
+            event.listen(connection, name, lambda *_: reach("joint"))
+        inner(self, client, connection)
+
+    setattr(JointCommit, "__init__", hooked)  # noqa: B010
+    _before(DBOSClient, "destroy", "joined")
 
 
 def _write(phase: Phase, body: str, note: str = "") -> None:

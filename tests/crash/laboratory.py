@@ -12,6 +12,9 @@ from tests.crash.hooks import Hooks
 from tests.crash.life import Action, Plan
 from tests.helpers import wait_until
 
+OF_PROCESSES = ("agent_app.executor", "dbos.application_versions", "dbos.queues")
+"""Tables that a process writes to by starting."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -91,6 +94,21 @@ class Laboratory:
         """Return rows of a query of the test's own."""
         with self.database.connect() as connection:
             return connection.execute(query.encode(), values).fetchall()
+
+    def tables(self) -> dict[str, list[str]]:
+        """Return every row, as text, of every table of DBOS's and ours but those of processes."""
+        names = self.query(
+            "select table_schema || '.' || table_name as name from information_schema.tables"
+            " where table_schema in ('dbos', 'agent_app') and table_type = 'BASE TABLE'"
+        )
+        return {
+            row["name"]: self._rows(row["name"]) for row in names if row["name"] not in OF_PROCESSES
+        }
+
+    def _rows(self, table: str) -> list[str]:
+        query = f"select to_jsonb(t)::text as row from {table} as t order by 1"  # noqa: S608
+        found = self.query(query)
+        return [row["row"] for row in found]
 
     def backends(self) -> set[int]:
         """Return the process IDs of the server's sessions on the database, without our own."""
