@@ -14,7 +14,9 @@ from agent_app.operations.read import get_run
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,99}")
 _MAX_VALUE = 1000
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-OURS = frozenset({PARENT})
+IMPORTED = "imported"
+"""Key of runs that came out of a file."""
+OURS = frozenset({PARENT, IMPORTED})
 """Keys by which agent_app itself finds runs."""
 
 
