@@ -5,7 +5,8 @@ What flows, room by room, from the door down:
 - `cli` parses a command and calls one operation; doors hold no SQL and no DBOS.
 - `application` turns settings into a ready application, and closes it.
 - `operations` are the verbs: start a run, read it, cancel it, go on with it.
-- `agents` are those that come along: so far, twenty questions between two agents.
+- `agents` are those that come along: twenty questions between two agents, and deep research.
+- `sources` are where facts come from: a corpus that is searched in SQL, the web, checked quotes.
 - `failover` keeps an executor's sign of life, and finds the runs of executors that died.
 - `durability` is the heart: each model request and each tool call of an agent becomes a step with a
   checkpoint; `catalog` knows what can be run, `capability` makes an agent's I/O steps, `step`

@@ -1,5 +1,6 @@
 """The command line: each command parses, calls one operation and prints; it imports late."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -7,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from agent_app.cli import agents, chaos, control, database, forks, run, runs
+from agent_app.cli import (
+    agents,
+    archive,
+    chaos,
+    control,
+    corpus,
+    database,
+    doctor,
+    forks,
+    prune,
+    queues,
+    replay,
+    report,
+    run,
+    runs,
+)
 from agent_app.errors import AgentAppError, ConfigurationInvalid
 
 app = typer.Typer(
@@ -19,7 +35,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (run, chaos, runs, agents, forks, control, database):
+for part in (
+    run,
+    chaos,
+    runs,
+    report,
+    agents,
+    forks,
+    replay,
+    control,
+    archive,
+    prune,
+    queues,
+    corpus,
+    database,
+    doctor,
+):
     part.add_commands(app)
 
 
@@ -47,6 +78,11 @@ def command_line(arguments: Sequence[str]) -> int:
         from agent_app.cli.printing import notice
 
         notice(str(error))
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"The result cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
     except SystemExit as end:
         return _exit_code(end)

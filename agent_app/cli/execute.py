@@ -9,6 +9,7 @@ from typing import Any
 from agent_app.application import Application
 from agent_app.cli.live import LiveLines, describe_undecided
 from agent_app.cli.printing import console, notice, print_json, print_record
+from agent_app.cli.prune import describe_pruned
 from agent_app.database.read import RunRow
 from agent_app.durability.chaos import Chaos
 from agent_app.durability.events import RunEvent, observed_by
@@ -16,12 +17,14 @@ from agent_app.errors import AgentAppError, DatabaseError, PayloadRefused
 from agent_app.failover.orphans import Recovery
 from agent_app.operations.control import (
     executed_roots,
+    queues_waited_in,
     recover_all,
     recover_run,
     resume_run,
     waiting_roots,
 )
 from agent_app.operations.read import get_run
+from agent_app.operations.retention_schedule import prune_schedule
 from agent_app.operations.start import (
     choose_chaos,
     choose_models,
@@ -47,12 +50,15 @@ class NewRun:
     """Share of tries that are to fail."""
     seed: int | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the input, from options of their own."""
 
 
 async def execute_new_run(app: Application, wanted: NewRun, lines: LiveLines) -> int:
     """Start a run, show it, print its result; then wait for runs that were taken over besides."""
     agent = wanted.agent
-    value = app.catalog.find(agent).read_text(wanted.text)
+    runnable = app.catalog.find(agent)
+    value = runnable.with_fields(runnable.read_text(wanted.text), wanted.fields)
     chosen = choose_models(app.catalog, app.settings, wanted.models)
     run_id = wanted.run_id or new_run_id()
     chaos = choose_chaos(wanted.chaos, wanted.seed, run_id)
@@ -113,19 +119,27 @@ async def execute_left_run(
 
 async def execute_forever(app: Application) -> int:
     """Take over what others leave behind, until a signal comes."""
-    notice(f"Executor {app.executor.executor_id} is ready.")
+    notice(f"Executor {app.executor.executor_id} is ready. It serves {_name_queues(app.queues)}.")
     with (
         observed_by(_tell_undecided),
+        prune_schedule(app.database, app.settings, lambda gone: notice(describe_pruned(gone))),
         suppress(asyncio.CancelledError),
     ):  # to be stopped is how a worker ends well
         while True:
             with suppress(DatabaseError):  # a server that restarts is looked for again
                 recovery = await asyncio.to_thread(recover_all, app.database, app.executor)
+                queues = await _queues_waited_in(app, recovery.recovered)
                 for run_id in recovery.recovered:
-                    notice(f"Run {run_id} goes on here.")
+                    queue = queues.get(run_id)
+                    place = "goes on here" if queue is None else f"is back in queue {queue!r}"
+                    notice(f"Run {run_id} {place}.")
             await asyncio.sleep(_LOOK_S)
     notice("Stopped; what was under way goes on in the next worker.")
     return 0
+
+
+def _name_queues(queues: Sequence[str]) -> str:
+    return f"{'queue' if len(queues) == 1 else 'queues'} {', '.join(map(repr, queues))}"
 
 
 def _tell_undecided(event: RunEvent) -> None:
@@ -137,6 +151,16 @@ async def _tell_of_other_executor(app: Application, run_id: str) -> None:
     row = await asyncio.to_thread(get_run, app.database, run_id)
     if row.status == "PENDING" and row.executor_id != app.executor.executor_id:
         notice("Another process executes it; waiting for its end.")
+    queues = await _queues_waited_in(app, [run_id]) if row.status != "PENDING" else {}
+    for queue in queues.values():
+        notice(
+            f"It waits in queue {queue!r} for a worker; `agent-app resume {run_id}` goes on "
+            "with it at once."
+        )
+
+
+async def _queues_waited_in(app: Application, run_ids: Sequence[str]) -> dict[str, str]:
+    return await asyncio.to_thread(queues_waited_in, app.database, run_ids)
 
 
 async def _take_over(app: Application, lines: LiveLines | None = None) -> list[RunRow]:
@@ -145,6 +169,11 @@ async def _take_over(app: Application, lines: LiveLines | None = None) -> list[R
         notice(f"Living processes execute {len(recovery.held)} other runs; they are left to them.")
     for run_id, tag in recovery.refused:
         notice(f"Run {run_id} is left alone. {PayloadRefused(tag)}")
+    if queues := await _queues_waited_in(app, recovery.recovered):
+        notice(
+            f"{len(queues)} of the runs that were left behind wait for a worker, in "
+            f"{', '.join(map(repr, sorted(set(queues.values()))))}."
+        )
     rows = await asyncio.to_thread(waiting_roots, app.database, recovery, app.executor)
     for row in rows:
         notice(f"Run {row.run_id} ({row.agent}) goes on from its last checkpoint.")
@@ -184,7 +213,9 @@ async def _watch(app: Application, run_id: str) -> None:
         with suppress(DatabaseError):  # a server that restarts is looked for again
             recovery = await asyncio.to_thread(recover_run, app.database, run_id, app.executor)
             if run_id in recovery.recovered:
-                notice(f"The process that executed run {run_id} has died; it goes on here.")
+                queue = (await _queues_waited_in(app, [run_id])).get(run_id)
+                place = "here" if queue is None else f"with the next worker of queue {queue!r}"
+                notice(f"The process that executed run {run_id} has died; it goes on {place}.")
 
 
 async def _wait_for_others(app: Application, rows: Sequence[RunRow]) -> None:

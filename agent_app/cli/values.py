@@ -3,13 +3,12 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agent_app.errors import AttributeInvalid, FilterInvalid, RunNotForkable
-
-_SPAN = re.compile(r"(\d{1,6})\s*([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+from agent_app.settings import parse_span
 
 
 def parse_moment(option: str, text: str | None, now: datetime) -> datetime | None:
@@ -19,15 +18,26 @@ def parse_moment(option: str, text: str | None, now: datetime) -> datetime | Non
     """
     if text is None:
         return None
+    with suppress(ValueError):
+        return now - parse_span(text)
     try:
-        if span := _SPAN.fullmatch(text.strip().lower()):
-            return now - timedelta(**{_UNITS[span[2]]: int(span[1])})
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise FilterInvalid(
             f"{option} {text[:80]!r} is no time; a span such as 30m, 2h or 7d, or 2026-01-31, or "
             "2026-01-31T12:00 was expected."
         ) from error
+
+
+def parse_age(option: str, text: str) -> timedelta:
+    """Return how old something must be.
+
+    Raises: FilterInvalid.
+    """
+    try:
+        return parse_span(text)
+    except ValueError as error:
+        raise FilterInvalid(f"{option} {text[:80]!r} is no age; {error}.") from error
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, str]:

@@ -125,10 +125,28 @@ from agent_app.orphaned_run
 order by updated_at;
 
 -- What the last deploy left behind
-select application_version, agent, status, count(*)
+select application_version, queue, agent, status, count(*)
 from agent_app.stranded_run
-group by 1, 2, 3
-order by 4 desc;
+group by 1, 2, 3, 4
+order by 5 desc;
+
+-- Where work piles up
+select queue, enqueued_count, running_count, worker_count, now() - oldest_enqueued_at as waits_for
+from agent_app.queue
+where enqueued_count > 0
+order by oldest_enqueued_at;
+
+-- Whose runs hold the places, and whose wait
+select queue, key, count(*) filter (where status = 'PENDING') as running,
+    count(*) filter (where status = 'ENQUEUED') as waiting
+from agent_app.queued_run
+group by 1, 2
+order by waiting desc, running desc;
+
+-- Who serves which queue
+select queue, application_version, host, process_id, executor_id
+from agent_app.served_queue
+order by queue, started_at;
 
 -- Who is at work, and on how much
 select executor.executor_id, executor.host, executor.process_id, executor.application_version,
@@ -142,7 +160,8 @@ order by runs desc;
 -- Locks of executors that have no row: older builds, or somebody else's
 select held.key, held.server_process_id
 from agent_app.executor_lock as held
-where held.key not in (select agent_app.executor_key(executor_id) from agent_app.executor);
+where held.key not in (select agent_app.executor_key(executor_id) from agent_app.executor)
+    and held.key not in (select agent_app.queue_key(queue.name) from dbos.queues as queue);
 
 -- What is being done right now
 select run_id, step_name, attempt_number, round(running_s) as running_s, heartbeat_at

@@ -19,6 +19,7 @@ __all__ = [
     "QueryResult",
     "RunRow",
     "StepRow",
+    "as_text",
     "read_descendants",
     "read_messages",
     "read_run",
@@ -231,13 +232,13 @@ def read_descendants(database: Database, run_id: str) -> list[str]:
 
 
 def _read(database: Database, query: LiteralString, **values: object) -> list[DictRow]:
-    # A name that is no text, which a command line can hold, names nothing.
-    texts = {name: _as_text(value) for name, value in values.items()}
+    texts = {name: as_text(value) for name, value in values.items()}
     with database.connect(read_only=True) as connection:
         return connection.execute(query, texts).fetchall()
 
 
-def _as_text(value: object) -> object:
+def as_text(value: object) -> object:
+    """Return what Postgres takes; a command line can hold a name that is no text and names none."""
     if not isinstance(value, str):
         return value
     return value.replace("\0", "\ufffd").encode(errors="replace").decode()

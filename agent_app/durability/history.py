@@ -66,10 +66,14 @@ def read_recorded_steps(database: Database, run_id: str) -> list[RecordedStep]:
 
     Raises: PayloadRefused (somebody else wrote one).
     """
-    return [_decode(stored) for stored in read_stored_steps(database, run_id)]
+    return [decode_step(stored) for stored in read_stored_steps(database, run_id)]
 
 
-def _decode(stored: StoredStep) -> RecordedStep:
+def decode_step(stored: StoredStep) -> RecordedStep:
+    """Return a checkpoint with its values.
+
+    Raises: PayloadRefused (somebody else wrote it).
+    """
     tag = stored.serialization
     is_dbos_own = stored.name.startswith("DBOS.") and tag in (None, "portable_json")
     if not is_dbos_own and tag != _JSON.name():

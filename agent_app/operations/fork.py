@@ -18,7 +18,8 @@ from agent_app.database.read import RunRow, read_run
 from agent_app.durability.catalog import Catalog
 from agent_app.durability.history import RecordedStep, read_recorded_steps
 from agent_app.durability.joint_commit import JointCommit, joint_commit
-from agent_app.durability.runtime import RECOVERY_QUEUE, Request
+from agent_app.durability.queues import RECOVERY_QUEUE
+from agent_app.durability.runtime import Request
 from agent_app.durability.serializer import Checkpoint, JsonSerializer
 from agent_app.errors import PayloadRefused, RunNotForkable
 from agent_app.failover.orphans import accept_recovered

@@ -68,7 +68,7 @@ def list_runs(database: Database, wanted: RunFilter) -> RunPage:
     Raises: FilterInvalid (a status that there is not, a span that ends before it begins, a limit
     below 1); RunNotFound (the run that the page is to begin after).
     """
-    status = _check_filter(wanted)
+    status = check_filter(wanted)
     if wanted.after is not None:
         get_run(database, wanted.after)
     rows = read_runs(
@@ -86,8 +86,11 @@ def list_runs(database: Database, wanted: RunFilter) -> RunPage:
     return RunPage(runs, runs[-1].run_id if len(rows) > len(runs) else None)
 
 
-def _check_filter(wanted: RunFilter) -> str | None:
-    """Return the status as it is stored."""
+def check_filter(wanted: RunFilter) -> str | None:
+    """Return the status as it is stored.
+
+    Raises: FilterInvalid.
+    """
     status = wanted.status.upper() if wanted.status is not None else None
     if status is not None and status not in STATUSES:
         raise FilterInvalid(

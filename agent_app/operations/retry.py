@@ -15,7 +15,7 @@ from agent_app.durability.history import (
     steps_to_redo,
 )
 from agent_app.durability.joint_commit import JointCommit, joint_commit
-from agent_app.durability.runtime import RECOVERY_QUEUE
+from agent_app.durability.queues import RECOVERY_QUEUE
 from agent_app.errors import RunNotRetryable
 from agent_app.failover.liveness import wait_until_idle
 from agent_app.failover.orphans import accept_recovered

@@ -78,6 +78,12 @@ def plant_executor(database: Database, executor_id: str, version: str = "1") -> 
         insert(connection, "executor", row | {"host": "vm", "process_id": 7}, schema="agent_app")
 
 
+def plant_queue(database: Database, name: str, **limits: object) -> None:
+    """Register a queue, as a worker does."""
+    with database.connect() as connection:
+        insert(connection, "queues", {"name": name, "polling_interval_sec": 0.1} | limits)
+
+
 @contextmanager
 def living(database: Database, *executor_ids: str) -> Iterator[None]:
     """Hold the locks of these executors, as their processes would."""
@@ -87,6 +93,16 @@ def living(database: Database, *executor_ids: str) -> Iterator[None]:
                 "select pg_advisory_lock(hashtextextended('agent_app.executor:' || %s, 0))",
                 (executor_id,),
             )
+        yield
+
+
+@contextmanager
+def serving(database: Database, executor_id: str, *queues: str) -> Iterator[None]:
+    """Hold the locks of an executor and of the queues that it serves, in one session."""
+    with database.connect() as connection:
+        connection.execute("select pg_advisory_lock(agent_app.executor_key(%s))", (executor_id,))
+        for queue in queues:
+            connection.execute("select pg_advisory_lock_shared(agent_app.queue_key(%s))", (queue,))
         yield
 
 

@@ -23,9 +23,11 @@ from tests.database.rows import (
     plant_attempt,
     plant_executor,
     plant_intent,
+    plant_queue,
     plant_run,
     plant_step,
     result_json,
+    serving,
 )
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "sql.md"
@@ -83,7 +85,12 @@ def planted(database: Database) -> Iterator[Database]:
         limit["closed_until"] = now + timedelta(hours=1)
         insert(connection, "rate_limit", limit, schema="agent_app")
     plant_executor(database, "alive")
-    with living(database, "alive", "of an older build"):
+    plant_executor(database, "worker")
+    plant_queue(database, "agent_app_runs")
+    waiting = {"status": "ENQUEUED", "queue_name": "agent_app_runs", "application_version": "1"}
+    plant_run(database, "queued", **waiting, **ago)
+    served = serving(database, "worker", "agent_app_runs")
+    with served, living(database, "alive", "of an older build"):
         yield database
 
 

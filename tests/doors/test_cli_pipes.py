@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,18 @@ def test_closed_standard_input_is_an_empty_one(environment: dict[str, str]) -> N
     )
     assert done.returncode == 1
     assert "The input does not fit 'twenty-questions'" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_full_disk_is_an_error_of_one_line(environment: dict[str, str]) -> None:
+    """A result that cannot be written is told on stderr, and the exit code is 1."""
+    done = subprocess.run(
+        f"{sys.executable} -m agent_app agents > /dev/full",
+        shell=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "The result cannot be written: No space left on device.\n"

@@ -4,6 +4,7 @@ import inspect
 
 from dbos import DBOS, DBOSClient, StepReservation
 from dbos import _core as dbos_core
+from dbos import _queue as dbos_queue
 from dbos import error as dbos_error
 from dbos._context import current_owner_xid
 from dbos._core import WorkflowHandleAsyncPolling
@@ -42,6 +43,16 @@ def test_a_process_can_begin_to_listen_to_a_queue_late() -> None:
     assert callable(DBOS.listen_queues)
 
 
+def test_a_taken_run_is_executed_by_this_function() -> None:
+    """A queue's thread calls it by this name of its module; a run of an unknown agent goes back."""
+    assert "execute_dequeued_workflow" in vars(dbos_queue)
+    source = inspect.getsource(dbos_queue.queue_worker_thread)
+    assert "execute_dequeued_workflow(dbos, status, owner_xid)" in source
+    parameters = list(inspect.signature(dbos_core.execute_dequeued_workflow).parameters)
+    assert parameters == ["dbos", "status", "owner_xid"]
+    assert "workflow_info_map" in inspect.getsource(dbos_core.execute_dequeued_workflow)
+
+
 def test_our_check_stands_where_dbos_asks_for_a_checkpoint() -> None:
     """It replaces this method, by name and arguments, and answers what DBOS takes apart."""
     check = step_check._own_check
@@ -51,6 +62,19 @@ def test_our_check_stands_where_dbos_asks_for_a_checkpoint() -> None:
     answer = {"output", "error", "serialization", "child_workflow_id", "child_shard_key"}
     assert set(RecordedResult.__annotations__) == answer
     assert "owner_xid" in inspect.getsource(current_owner_xid)
+
+
+def test_a_replay_answers_where_dbos_asks_for_a_checkpoint() -> None:
+    """Its own operations ask in two ways, and write nothing before they have asked."""
+    inside = SystemDatabase._check_operation_execution_txn
+    parameters = ["self", "workflow_id", "function_id", "function_name", "conn"]
+    assert list(inspect.signature(inside).parameters) == parameters
+    for method in ("recv_setup", "get_event_setup", "record_sleep", "call_function_as_step"):
+        source = inspect.getsource(getattr(SystemDatabase, method))
+        assert "self.check_operation_execution(" in source, method
+    for method in ("set_event_from_workflow", "write_stream_from_workflow", "call_txn_as_step"):
+        source = inspect.getsource(getattr(SystemDatabase, method))
+        assert "self._check_operation_execution_txn(" in source, method
 
 
 def test_a_client_begins_its_transactions_by_this_engine() -> None:
