@@ -13,7 +13,12 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from agent_app.agents.deep_research.evidence import EXTRA_SEARCH, extra_searches, met_passages
+from agent_app.agents.deep_research.evidence import (
+    EXTRA_SEARCH,
+    MetPassage,
+    extra_searches,
+    met_passages,
+)
 from agent_app.agents.deep_research.extract import (
     Sentence,
     choose,
@@ -43,6 +48,8 @@ WRITER = "offline writer, no language model"
 _MAX_READ = 3
 """Pages that it reads after one search."""
 _MAX_QUOTES, _MAX_CLAIMS = 6, 8
+_MIN_OPENING = 4
+"""Words of a line that can be quoted though it is no sentence."""
 TaskT = TypeVar("TaskT", bound=BaseModel)
 
 
@@ -75,9 +82,15 @@ def _search(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         Sentence(found.source_id, words, found.title, weight_of(rank))
         for rank, found in enumerate(passages)
         if found.source_id
-        for words in split_sentences(found.text)
+        for words in (*_opening(found), *split_sentences(found.text))
     ]
     return _answer(info, _finding(sentences, f"{task.query} {task.reason}"))
+
+
+def _opening(found: MetPassage) -> list[str]:
+    """Return what a text begins with if it says what the text is about, as its title does."""
+    first = found.text.partition("\n")[0].strip()
+    return [first] if len(first.split()) >= _MIN_OPENING and first in found.title else []
 
 
 def _finding(sentences: Sequence[Sentence], about: str) -> Finding:
@@ -116,7 +129,7 @@ def _analyse(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         Sentence(quote.source_id, words, weight=weight_of(rank))
         for search in (*task.searches, *extra)
         for rank, quote in enumerate(search.finding.quotes)
-        for words in split_sentences(quote.words)
+        for words in split_sentences(quote.words) or [quote.words]
     ]
     return _answer(info, _draft(task.question, sentences))
 
@@ -130,7 +143,7 @@ def _draft(question: str, sentences: Sequence[Sentence]) -> Draft:
         Claim(text=each.words, quotes=[Quote(source_id=each.source_id, words=each.words)])
         for each in chosen
     ]
-    nearest = " ".join(each.words for each in chosen[:2])
+    nearest = "\n\n".join(each.words for each in chosen[:2])
     summary = (
         f"{nearest}\n\nThese are the sentences of the sources that share most words with the "
         f"question, chosen by the {WRITER}: nobody has weighed them."

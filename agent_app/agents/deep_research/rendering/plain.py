@@ -30,4 +30,4 @@ def _claim(claim: ClaimEntry) -> Iterator[str]:
 
 
 def _source(number: int, title: str, place: str) -> str:
-    return f"[{number}] {title}" if place == title else f"[{number}] {title}. {place}"
+    return f"[{number}] {title}" if place == title else f"[{number}] {title.rstrip('.')}. {place}"
