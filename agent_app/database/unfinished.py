@@ -84,6 +84,26 @@ def read_stranded(database: Database) -> list[RunGroup]:
     return _groups(database, "stranded")
 
 
+def read_unserved_queues(database: Database, application_version: str) -> dict[str, RunGroup]:
+    """Return runs of a version that wait in queues which no worker of it serves, by queue."""
+    rows = ask(
+        database,
+        """
+        select queue, count(*) as run_count,
+            (array_agg(run_id order by created_at, run_id))[1:%(shown_count)s] as run_ids
+        from agent_app.stranded_run
+        where application_version = %(version)s and queue is not null and status <> 'PENDING'
+        group by queue order by queue
+        """,
+        version=application_version,
+        shown_count=SHOWN_COUNT,
+    )
+    return {
+        row["queue"]: RunGroup(application_version, row["run_count"], row["run_ids"], False)
+        for row in rows
+    }
+
+
 def read_stuck(database: Database) -> list[RunGroup]:
     """Return runs without progress whose executor lives, by application version."""
     return _groups(database, "stuck")

@@ -47,8 +47,9 @@ async def delegate(agent: Agent[Any, Any] | str, input: Any, *, queue: str | Non
 
     Durable: the child's ID comes from this run's and the tool call's, so a recovery attaches to the
     child that is there instead of starting a second one. What it spends counts for the caller,
-    cancelling the caller cancels it, and its error arrives here as what it is. With `queue` it
-    waits there for a free place, and any process that listens executes it; else it starts at once.
+    cancelling the caller cancels it, and its error arrives here as what it is. With `queue`,
+    the stored name of one without keys, it waits there for a free place, and any process that
+    listens executes it; else it starts at once.
     Raises: DelegateMisused (called outside a run); InputInvalid; RunCancelled; the child's error.
     """
     run, step = current_run(), current_step()

@@ -98,6 +98,19 @@ async def test_run_of_a_dead_process(database: Database, left_run: str) -> None:
         assert statuses(examine("runs.orphaned", database)) == ["ok"]
 
 
+async def test_queue_that_no_worker_serves(database: Database) -> None:
+    """A run that waits where nobody looks is named with the worker that would take it."""
+    waiting = {"status": "ENQUEUED", "queue_name": "agent_app_slow", "application_version": "1"}
+    plant_run(database, "w", **waiting)
+    (unserved,) = examine("runs.stranded", database, application_version="1")
+    assert (unserved.status, unserved.remedies) == ("bad", ("agent-app worker --queue slow",))
+    assert "'w'" in unserved.text
+    with executor_lease(
+        database, "e", lease_s=5, application_version="1", serves=["agent_app_slow"]
+    ):
+        assert statuses(examine("runs.stranded", database, application_version="1")) == ["ok"]
+
+
 async def test_run_of_another_version(database: Database, left_run: str) -> None:
     """A version that nobody serves is named with its worker; the runs are no orphans of ours."""
     (stranded,) = examine("runs.stranded", database, application_version="2")

@@ -11,6 +11,7 @@ from agent_app.database.unfinished import (
     read_stranded,
     read_stuck,
     read_undecided,
+    read_unserved_queues,
     read_waits,
 )
 from agent_app.operations.doctor.finding import Finding, bad, command, ok, warn
@@ -55,7 +56,7 @@ def examine_orphaned(subject: Subject) -> Iterable[Finding]:
 
 
 def examine_stranded(subject: Subject) -> Iterable[Finding]:
-    """Say which runs belong to an application version that nobody serves."""
+    """Say which runs belong to an application version, or wait in a queue, that nobody serves."""
     own_version = subject.settings.application_version
     groups = [
         group
@@ -68,8 +69,12 @@ def examine_stranded(subject: Subject) -> Iterable[Finding]:
         )
         text = f"{text} Start a worker with the code of that version."
         yield bad(text, _of_version(group, own_version, "worker"))
-    if not groups:
-        yield ok("No run waits for another application version.")
+    queues = read_unserved_queues(subject.database, own_version)
+    for queue, group in queues.items():
+        text = f"Runs in the queue {queue!r}, which no worker serves: {_tell(group)}."
+        yield bad(text, command("agent-app", "worker", "--queue", queue))
+    if not groups and not queues:
+        yield ok("No run waits for another application version, or in a queue that nobody serves.")
 
 
 def examine_stuck(subject: Subject) -> Iterable[Finding]:
