@@ -24,6 +24,7 @@ from tests.database.rows import (
     living,
     plant_executor,
     plant_intent,
+    plant_queue,
     plant_run,
 )
 from tests.durability.running import Engine
@@ -100,6 +101,7 @@ async def test_run_of_a_dead_process(database: Database, left_run: str) -> None:
 
 async def test_queue_that_no_worker_serves(database: Database) -> None:
     """A run that waits where nobody looks is named with the worker that would take it."""
+    plant_queue(database, "agent_app_slow")
     waiting = {"status": "ENQUEUED", "queue_name": "agent_app_slow", "application_version": "1"}
     plant_run(database, "w", **waiting)
     (unserved,) = examine("runs.stranded", database, application_version="1")
