@@ -50,6 +50,8 @@ def _tell_export(exported: "Export") -> None:
 
     for run_id, status in exported.unfinished.items():
         notice(f"Run {run_id} is {status}: the file holds what it had done at this moment.")
+    for url in exported.left_out:
+        notice(f"Source {url} is left out: its text holds what looks like a secret.")
     secrets = "secrets are left in it"
     if exported.redacted_count is not None:
         secrets = f"{_count(exported.redacted_count, 'secret')} redacted"

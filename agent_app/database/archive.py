@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.rows import DictRow
 
 from agent_app.database.archive_rows import SECTIONS, SINGLE, ArchivedRun
+from agent_app.database.archive_sources import ArchivedSource, read_archived_sources
 from agent_app.database.connect import Database
 from agent_app.database.row_format import ArchivedRow
 from agent_app.errors import ArchiveInvalid
@@ -45,6 +46,8 @@ class StoredFamily:
     """The run itself first, then by the time of creation; empty where there is none of this ID."""
     schema: dict[str, int]
     """Newest migration of each schema."""
+    sources: list[ArchivedSource]
+    """Texts that the runs have, by their IDs."""
 
 
 def read_stored_family(database: Database, run_id: str) -> StoredFamily:
@@ -60,8 +63,9 @@ def read_stored_family(database: Database, run_id: str) -> StoredFamily:
         sections = {
             name: _read_rows(connection, row_type, run_ids) for name, row_type in SECTIONS.items()
         }
+        sources = read_archived_sources(connection, run_ids)
     runs = [_assemble(sections, member) for member in run_ids]
-    return StoredFamily(runs, dict(schema or {}))
+    return StoredFamily(runs, dict(schema or {}), sources)
 
 
 def _read_rows(

@@ -265,6 +265,17 @@ class ArchivedCommit(ArchivedRow):
     committed_at: Moment
 
 
+class ArchivedLink(ArchivedRow):
+    """A source that the run has; its text stands once in the file."""
+
+    table = "agent_app.run_source"
+    run_column = "run_id"
+    key = ("source_id",)
+
+    source_id: Text
+    added_at: Moment
+
+
 class ArchivedRun(BaseModel):
     """One run with every row that belongs to it."""
 
@@ -281,6 +292,7 @@ class ArchivedRun(BaseModel):
     attempts: list[ArchivedAttempt] = []
     intents: list[ArchivedIntent] = []
     committed_calls: list[ArchivedCommit] = []
+    sources: list[ArchivedLink] = []
 
     @property
     def run_id(self) -> str:
@@ -329,6 +341,7 @@ SECTIONS: dict[str, type[ArchivedRow]] = {
     "attempts": ArchivedAttempt,
     "intents": ArchivedIntent,
     "committed_calls": ArchivedCommit,
+    "sources": ArchivedLink,
 }
 """Parts of a run by their names in a file, in the order in which their rows are written."""
 SINGLE = ("status", "input", "output")

@@ -16,9 +16,11 @@ from agent_app.database.archive_rows import (
     ArchivedStep,
     ArchivedStreamEntry,
 )
+from agent_app.database.archive_sources import ArchivedSource
 from agent_app.database.row_format import ArchivedRow, RunId
 from agent_app.durability.serializer import JsonSerializer
 from agent_app.errors import ArchiveInvalid, PayloadRefused
+from agent_app.sources.document import sha256_of, source_id_of
 
 FORMAT = "agent_app.run"
 FORMAT_VERSION = 1
@@ -45,18 +47,19 @@ class Archive(BaseModel):
     """None where nothing was to be redacted."""
     runs: list[ArchivedRun]
     """The run itself first, then those that it delegated to, at any depth."""
-    sources: Annotated[list[Any], Field(max_length=0)]
-    """A place for the documents that a run cites."""
+    sources: list[ArchivedSource]
+    """Texts that the runs have."""
 
 
 def build_document(
     runs: Sequence[Mapping[str, Any]],
+    sources: Sequence[Mapping[str, Any]],
     *,
     exported_at: datetime,
     schema_versions: Mapping[str, int],
     redacted_count: int | None,
 ) -> dict[str, Any]:
-    """Return the document of these folded runs, with the digest that ties it together."""
+    """Return the document of these folded runs and texts, with the digest that ties it together."""
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -65,7 +68,7 @@ def build_document(
         "schema_versions": dict(schema_versions),
         "redacted_count": redacted_count,
         "runs": list(runs),
-        "sources": [],
+        "sources": list(sources),
     }
     return {**document, "digest": digest_document(document)}
 
@@ -98,6 +101,7 @@ def read_document(content: bytes, known_schema: Mapping[str, int]) -> Archive:
     except RecursionError as error:
         raise ArchiveInvalid("it is nested too deeply") from error
     _check_family(archive)
+    _check_sources(archive)
     return archive
 
 
@@ -130,8 +134,6 @@ def _check_head(document: Mapping[str, Any], known_schema: Mapping[str, int]) ->
         raise ArchiveInvalid(f"it holds a number that is none: {error}") from error
     if document.get("digest") != digest:
         raise ArchiveInvalid("its content does not fit its digest: it was damaged or edited")
-    if document.get("sources"):
-        raise ArchiveInvalid("it holds sources, and this build cannot import them")
     schema = document.get("schema_versions")
     for name, number in schema.items() if isinstance(schema, dict) else ():
         if not isinstance(number, int) or number > known_schema.get(name, 0):
@@ -192,3 +194,18 @@ def _check_family(archive: Archive) -> None:
     for run_id in parents:
         if run_id not in known:
             raise ArchiveInvalid(f"run {run_id!r} is not below {archive.run_id!r}")
+
+
+def _check_sources(archive: Archive) -> None:
+    """Refuse a text that is not what its ID says: quotes are looked up in it."""
+    for source in archive.sources:
+        found = source_id_of(source.text), sha256_of(source.text)
+        if found != (source.source_id, source.sha256):
+            raise ArchiveInvalid(f"the text of source {source.source_id!r} is another one")
+    held = {source.source_id for source in archive.sources}
+    if len(held) < len(archive.sources):
+        raise ArchiveInvalid("it holds a source twice")
+    for run in archive.runs:
+        for link in run.sources:
+            if link.source_id not in held:
+                raise ArchiveInvalid(f"it has no text of source {link.source_id!r}")

@@ -1,6 +1,6 @@
 """Export a run: everything that is stored of it and of its child runs, as one JSON document."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from agent_app.database.archive import read_stored_family
 from agent_app.database.archive_rows import SECTIONS, ArchivedRun
+from agent_app.database.archive_sources import ArchivedSource
 from agent_app.database.connect import Database
 from agent_app.database.row_format import ArchivedRow
 from agent_app.durability.delegation import PARENT
@@ -30,6 +31,8 @@ class Export:
     """None where nothing was to be redacted."""
     unfinished: Mapping[str, str]
     """Statuses of runs that had not ended, by ID: the file holds what there was."""
+    left_out: Sequence[str] = ()
+    """URLs of sources that are not in it: a text with a secret taken out is another text."""
 
 
 def export_run(database: Database, run_id: str, *, redaction: Redaction | None) -> Export:
@@ -48,9 +51,11 @@ def export_run(database: Database, run_id: str, *, redaction: Redaction | None) 
         raise RunNotFound(run_id)
     check_payloads(family.runs)
     try:
-        runs = [_redacted(run, redaction) for run in family.runs]
+        kept = [source for source in family.sources if not _holds_secret(source, redaction)]
+        runs = [_redacted(_with_sources(run, kept), redaction) for run in family.runs]
         document = build_document(
             runs,
+            [source.model_dump(mode="json") for source in kept],
             exported_at=datetime.now(UTC),
             schema_versions=family.schema,
             redacted_count=redaction.count if redaction else None,
@@ -63,7 +68,19 @@ def export_run(database: Database, run_id: str, *, redaction: Redaction | None) 
         sum(len(run.steps) for run in family.runs),
         redaction.count if redaction else None,
         {run.run_id: run.status.status for run in family.runs if run.status.status in UNFINISHED},
+        [source.url for source in family.sources if source not in kept],
     )
+
+
+def _holds_secret(source: ArchivedSource, redaction: Redaction | None) -> bool:
+    row = source.model_dump(mode="json")
+    return redaction is not None and redaction.redact(row) != row
+
+
+def _with_sources(run: ArchivedRun, kept: Sequence[ArchivedSource]) -> ArchivedRun:
+    source_ids = {source.source_id for source in kept}
+    links = [link for link in run.sources if link.source_id in source_ids]
+    return run.model_copy(update={"sources": links})
 
 
 def _redacted(run: ArchivedRun, redaction: Redaction | None) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Import a run from a file: it is there with all its rows afterwards, and nobody executes it."""
 
+import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,13 +18,16 @@ from agent_app.database.archive import (
     write_runs,
 )
 from agent_app.database.archive_rows import ArchivedRun, ArchivedStatus
+from agent_app.database.archive_sources import ArchivedSource
 from agent_app.database.connect import Database
+from agent_app.database.pool import open_pool
 from agent_app.durability.delegation import PARENT
 from agent_app.errors import ArchiveInvalid, RunExists
 from agent_app.operations.archive import Archive, read_document
 from agent_app.operations.attributes import IMPORTED
 from agent_app.operations.cancel import UNFINISHED
 from agent_app.operations.start import check_run_id
+from agent_app.sources.imported import store_imported
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def import_run(database: Database, content: bytes, *, new_id: str | None = None)
     Durable: all rows are there, or none. A run that was unfinished is CANCELLED, so that nobody
     goes on with it unasked.
     Raises: ArchiveInvalid; PayloadRefused; RunIdInvalid; RunExists (the ID belongs to another run,
-    or to one that has changed since; it is untouched).
+    or to one that has changed since; it is untouched); SourceUnreadable (another text has the ID).
     """
     archive = read_document(content, read_schema(database))
     if new_id is not None:
@@ -56,6 +61,8 @@ def import_run(database: Database, content: bytes, *, new_id: str | None = None)
     parent = find_waiting_parent(database, run_ids)
     if parent is not None:
         raise ArchiveInvalid(f"run {parent!r} is unfinished here and would take it for its child")
+    if archive.sources:
+        _store_sources(database, archive.sources)
     is_new = write_runs(database, runs)
     if not is_new:
         _refuse_other(database, runs, archive.exported_at)
@@ -65,6 +72,17 @@ def import_run(database: Database, content: bytes, *, new_id: str | None = None)
         if is_new and run.status.status in UNFINISHED
     }
     return Imported(run_ids, cancelled, is_new)
+
+
+def _store_sources(database: Database, sources: Sequence[ArchivedSource]) -> None:
+    """Store the texts before the runs that have them; those of a run that is refused are pruned."""
+
+    async def store() -> None:
+        async with open_pool(database, max_size=1) as pool:
+            await store_imported(pool, sources)
+
+    with ThreadPoolExecutor(max_workers=1) as thread:  # the caller may be on an event loop
+        thread.submit(asyncio.run, store()).result()
 
 
 def _as_imported(run: ArchivedRun, exported_at: datetime) -> ArchivedRun:

@@ -122,6 +122,8 @@ async def insert_documents(
 
     Raises: SourceUnreadable (another text has an ID).
     """
+    if not documents:
+        return frozenset()
     in_corpus = origin == "corpus"
     by_id = {document.source_id: document for document in documents}
     values = _columns(by_id) | {"origin": origin, "fetched_by": fetched_by, "in_corpus": in_corpus}

@@ -1,5 +1,6 @@
 """Runs as a file holds them: every column comes back, and what cannot be one is refused."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +35,10 @@ from tests.database.rows import (
 )
 
 RUN_COLUMNS = ("workflow_uuid", "destination_uuid", "run_id")
-NOT_A_RUNS = {"agent_app.rate_limit", "agent_app.run_source"}
-"""Of all runs, and of the sources that a run cites, for which a file has a place of its own."""
+NOT_A_RUNS = {"agent_app.rate_limit"}
+"""Of all runs."""
+TEXT = "The yam is a tuber."
+SHA256 = hashlib.sha256(TEXT.encode()).hexdigest()
 
 
 def plant_family(database: Database) -> None:
@@ -64,6 +67,16 @@ def plant_family(database: Database) -> None:
             insert(connection, table, {**row, **has_step, "serialization": "agent_app_json"})
         commit = {"run_id": "r", "step_number": 4, "call": "c", "result": "{}"}
         insert(connection, "committed_call", commit, schema="agent_app")
+        source = {"source_id": SHA256[:16], "sha256": SHA256, "url": "file:yam", "title": "Yam"}
+        kept = {"media_type": "text/plain", "origin": "web", "fetched_by": "r", "in_corpus": False}
+        insert(
+            connection,
+            "source",
+            {**source, **kept, "text": TEXT, "passage_count": 0},
+            schema="agent_app",
+        )
+        link = {"run_id": "r", "source_id": SHA256[:16]}
+        insert(connection, "run_source", link, schema="agent_app")
 
 
 def all_rows(database: Database, *run_ids: str) -> dict[str, list[Any]]:
@@ -116,6 +129,7 @@ def test_rows_come_back_as_they_were(database: Database) -> None:
     texts = [json.dumps(run.folded(), indent=2, ensure_ascii=False) for run in family.runs]
     again = [ArchivedRun.model_validate(json.loads(text)) for text in texts]
     assert again == family.runs
+    assert [(source.text, source.urls) for source in family.sources] == [(TEXT, [])]
     forget(database, "r", "r:c")
     assert write_runs(database, again)
     assert all_rows(database, "r", "r:c") == before

@@ -14,6 +14,7 @@ from agent_app.database.connect import Database
 from agent_app.database.read import read_messages, read_run, read_steps
 from agent_app.durability.catalog import Catalog, durable
 from agent_app.durability.delegation import delegate
+from agent_app.durability.storage import storage
 from agent_app.errors import (
     AgentAppError,
     ArchiveInvalid,
@@ -33,10 +34,14 @@ from agent_app.operations.export import export_run
 from agent_app.operations.fork import Fork, fork_run
 from agent_app.operations.import_run import Imported, import_run
 from agent_app.operations.redaction import REDACTED, Redaction
+from agent_app.operations.report import make_report
 from agent_app.operations.retry import retry_run
 from agent_app.operations.start import start_run, wait_for_run
+from agent_app.sources.retrieval import find_passages
 from tests.database.rows import PICKLE, plant_run, plant_step
 from tests.database.test_archive import all_rows, plant_family
+from tests.durability.researching import CORPUS, fill
+from tests.durability.researching import seat as seat_research
 from tests.durability.running import Engine, call, echoing, scripted
 from tests.durability.takeover import eventually, recover_own_runs
 from tests.durability.test_external import PAY, Bank, undecided
@@ -59,7 +64,7 @@ def unmarked(rows: dict[str, list[str]]) -> dict[str, list[str]]:
     return {**rows, "dbos.workflow_status": [json.dumps(run, sort_keys=True) for run in runs]}
 
 
-def there_and_back(engine: Engine, run_id: str) -> None:
+def there_and_back(engine: Engine, run_id: str, clear: str = "select 1") -> None:
     """Export a run that has ended, delete it, import it, and compare every row of its family.
 
     The engine is down: it writes its ledger behind the steps.
@@ -70,6 +75,7 @@ def there_and_back(engine: Engine, run_id: str) -> None:
     assert before["dbos.workflow_status"]
     delete_runs(engine.database, [run_id])
     assert not any(all_rows(engine.database, *family).values())
+    engine.sql(clear)
     imported = import_run(engine.database, content)
     assert imported == Imported(family, {}, is_new=True)
     after = all_rows(engine.database, *family)
@@ -97,6 +103,57 @@ async def test_game_comes_back_with_its_children(engine: Engine, catalog: Catalo
         row = read_run(engine.database, "copy:q1")
         assert row is not None
         assert row.parent_run_id == "copy"
+
+
+async def test_research_comes_back_with_its_texts(engine: Engine, catalog: Catalog) -> None:
+    """Sources that only the run had are stored again: its report, a replay, and no corpus."""
+    value = {"question": "Where are most yams grown?", "search": "corpus", "max_searches": 1}
+    models = seat_research(catalog)
+    async with engine:
+        await fill(CORPUS)
+        record = await engine.record("deep-research", value, models=models)
+    html = await make_report(engine.database, "r", "html")
+    engine.sql("update agent_app.source set in_corpus = false, fetched_at = '2026-01-02 03:04Z'")
+    kept = stored_sources(engine)
+    there_and_back(engine, "r", clear="delete from agent_app.source")
+    assert stored_sources(engine) == [row for row in kept if row[0] in html]
+    assert await make_report(engine.database, "r", "html") == html
+    async with engine:
+        assert await engine.replay() == record
+        assert await find_passages(storage().pool, "yams") == []
+        (found,) = await find_passages(storage().pool, "Africa yams", run_id="r")
+        assert "West Africa" in found.text
+        imported = import_run(engine.database, to_file(engine.database, "r"), new_id="copy")
+        assert imported.is_new
+        assert await find_passages(storage().pool, "Africa yams", run_id="copy") == [found]
+
+
+def stored_sources(engine: Engine) -> list[tuple[Any, ...]]:
+    """Return the texts with their URLs, and whether they can be found."""
+    return engine.sql(
+        "select source_id, sha256, source.url, title, text, media_type, origin, fetched_at,"
+        " fetched_by, in_corpus, passage_count, length,"
+        " array(select met.url from agent_app.source_url as met"
+        " where met.source_id = source.source_id) from agent_app.source order by 1"
+    )
+
+
+async def test_text_with_a_secret_is_left_out(engine: Engine, catalog: Catalog) -> None:
+    """With the secret taken out it would be another text; the rest comes back, and says why not."""
+    value = {"question": "Where are most yams grown?", "search": "corpus", "max_searches": 1}
+    models = seat_research(catalog)
+    async with engine:
+        await fill({"yam": f"{CORPUS['yam']} The yams of {KEY} are grown elsewhere."})
+        await engine.record("deep-research", value, models=models)
+    exported = export_run(engine.database, "r", redaction=Redaction())
+    assert list(exported.left_out) == ["file:yam.txt"]
+    content = json.dumps(exported.document).encode()
+    assert KEY.encode() not in content
+    delete_runs(engine.database, ["r"])
+    engine.sql("delete from agent_app.source")
+    assert import_run(engine.database, content).is_new
+    assert stored_sources(engine) == []
+    assert "90 percent of the yams" in await make_report(engine.database, "r", "html")
 
 
 async def test_failed_run_comes_back_and_can_be_retried(engine: Engine) -> None:
@@ -339,7 +396,15 @@ def test_blanks_may_change(database: Database, file: bytes) -> None:
         (lambda d: d["schema_versions"].update(dbos=9999), "'dbos' at 9999"),
         (lambda d: d["schema_versions"].update(other=1), "schema 'other' at 1"),
         (lambda d: d.update(schema_versions=3), "schema_versions: "),
-        (lambda d: d.update(sources=[{}]), "it holds sources"),
+        (lambda d: d.update(sources=[]), "it has no text of source"),
+        (lambda d: d["sources"].append(d["sources"][0]), "it holds a source twice"),
+        (lambda d: d["sources"][0].update(text="Other words."), "is another one"),
+        (lambda d: d["sources"][0].update(sha256="0" * 64), "is another one"),
+        (lambda d: d["sources"][0].update(source_id="0" * 16), "is another one"),
+        (lambda d: d["sources"][0].update(text="\0"), "sources.0.text: it holds a character"),
+        (lambda d: d["sources"][0].update(origin="mars"), "sources.0.origin: "),
+        (lambda d: d["sources"][0].pop("title"), "sources.0.title: Field required"),
+        (lambda d: d["sources"][0].update(in_corpus=True), "sources.0.in_corpus: Extra inputs"),
         (lambda d: d.update(runs=[]), "its first run is not 'r'"),
         (lambda d: d.update(run_id="x"), "its first run is not 'x'"),
         (lambda d: d["runs"].append(d["runs"][0]), "it holds a run twice"),
