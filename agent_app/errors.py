@@ -40,7 +40,7 @@
     │   ├── PlacementInvalid        a place in a queue that cannot be one
     │   ├── RunCancelled            somebody cancelled it
     │   ├── RunNotFollowable        a research that no other one can start from
-    │   ├── NothingFound            a research that met no source
+    │   ├── NothingFound            a research whose searches failed, and that met no source
     │   ├── ReportUnavailable       a run that has no report, or none yet
     │   ├── ReportNotWritable       a file that a report cannot be written to
     │   └── RunFailed               it ended with an error of its own
@@ -650,23 +650,22 @@ class RunNotFollowable(RunError):
 
 
 class NothingFound(RunError):
-    """No search of a research has brought a source."""
+    """No search of a research has brought a source, and one has failed."""
 
     code = "nothing_found"
     http_status = 422
 
-    def __init__(self, question: str, provider: str, failure: str = "") -> None:
+    def __init__(self, question: str, provider: str, failure: str) -> None:
         super().__init__(question, provider, failure)
         self.question = question
         self.provider = provider
         self.failure = failure
-        """Why the last search that failed did; empty where none has failed."""
+        """Why the last search that failed did."""
 
     def __str__(self) -> str:
-        failed = f" A search has failed: {self.failure[:300].rstrip('.')}." if self.failure else ""
         return (
-            f"No source was found by {self.provider!r} for {self.question[:300]!r}.{failed} Ask in "
-            "other words, add documents with `agent-app corpus add`, or choose another --search."
+            f"No source was found by {self.provider!r} for {self.question[:300]!r}: a search has "
+            f"failed with {self.failure[:300].rstrip('.')}. Mend that, or choose another --search."
         )
 
 

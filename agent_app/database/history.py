@@ -150,6 +150,16 @@ _DROP_RUNS: tuple[LiteralString, ...] = (
 )
 
 
+def copy_sources(commit: Statements, run_id: str, new_run_id: str) -> None:
+    """Let a copy of a run have the sources that the run has."""
+    query: LiteralString = """
+        insert into agent_app.run_source (run_id, source_id)
+        select %(new_run_id)s, source_id from agent_app.run_source where run_id = %(run_id)s
+        on conflict do nothing
+    """
+    commit.execute(query, {"run_id": run_id, "new_run_id": new_run_id})
+
+
 def drop_attributes(commit: Statements, run_id: str, keys: Sequence[str]) -> None:
     """Remove labels from a run."""
     query: LiteralString = """

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from agent_app.database.connect import Database
 from agent_app.database.history import (
+    copy_sources,
     drop_attributes,
     read_stored_run,
     write_request,
@@ -69,6 +70,7 @@ def fork_run(database: Database, catalog: Catalog, fork: Fork, executor: Executo
     with joint_commit(database) as commit:
         _copy(commit, fork, start, executor)
         drop_attributes(commit, fork.new_run_id, list(OURS))
+        copy_sources(commit, fork.run_id, fork.new_run_id)
         write_request(commit, fork.new_run_id, inputs)
         for step_number, output in outputs.items():
             write_result(commit, fork.new_run_id, step_number, output)

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +69,9 @@ class Stub:
 
     url: str = ""
     text: str | None = None
-    """What every request is answered with; None plays the game."""
+    """What every request is answered with; None lets the player say it."""
+    player: Callable[[Heard], Said] = reply
+    """Who plays; the game, if nobody else is named."""
     faults: dict[int, Fault] = field(default_factory=dict)
     requests: list[Message] = field(default_factory=list)
     answered: list[Message] = field(default_factory=list)
@@ -152,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_answer(self, body: Message, number: int, fault: str | None) -> None:
         api, stub = self.server.api, self.server.stub
-        said = reply(api.hear(body)) if stub.text is None else Said(stub.text)
+        said = stub.player(api.hear(body)) if stub.text is None else Said(stub.text)
         said = api.malformed(said) if fault == "malformed" else said
         is_cut = fault == "cut"
         self.close_connection |= is_cut

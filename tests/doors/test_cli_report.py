@@ -41,7 +41,7 @@ def test_report_is_printed_in_each_format(agent_app: Command, result: ResearchRe
     markdown = agent_app("report", "r")
     assert (markdown.code, markdown.stderr) == (0, "")
     assert markdown.stdout.startswith(f"# {result.question}\n")
-    assert "offline writer, no language model" in markdown.stdout
+    assert "offline writer: extractive, no language model" in markdown.stdout
     page = agent_app("report", "r", "--format", "html").stdout
     assert page.startswith("<!doctype html>")
     assert BEFORE in page

@@ -1,5 +1,6 @@
 """A research in the launched engine: rounds, budgets, checked quotes, failures, follow-ups."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -22,9 +23,16 @@ from agent_app.agents.deep_research.models import (
     ResearchResult,
 )
 from agent_app.agents.deep_research.searching import SEARCH
+from agent_app.database.retention import drop_uncited_sources
 from agent_app.durability.catalog import Catalog
+from agent_app.durability.storage import storage
 from agent_app.errors import NothingFound, RunNotFollowable
+from agent_app.operations.control import Executor
+from agent_app.operations.fork import Fork, fork_run
+from agent_app.operations.start import wait_for_run
+from agent_app.sources.corpus import remove_from_corpus
 from agent_app.sources.document import source_id_of
+from agent_app.sources.retrieval import find_passages
 from tests.durability.researching import CORPUS, POTATO, QUESTION, YAM, answer, draft, fill, seat
 from tests.durability.running import Engine, call, scripted
 
@@ -204,13 +212,21 @@ async def test_a_failed_search_is_told_and_costs_nothing_else(
     assert result.rates.verified_count == 1
 
 
-async def test_without_a_source_there_is_no_report(engine: Engine, catalog: Catalog) -> None:
-    """An answer from nothing would be an invention: the run ends with what to do."""
-    models = seat(catalog)
+async def test_without_a_source_the_report_says_so(engine: Engine, catalog: Catalog) -> None:
+    """An answer from nothing would be an invention: no model writes one, and nothing is claimed."""
+    never = scripted()  # it has no answer to give
+    result = await research(engine, seat(catalog, analyst=never), question="Xylophone zither?")
+    assert (result.claims, result.sources) == ([], [])
+    assert result.summary.startswith("No source was found by the search provider 'corpus'")
+    assert result.rates.quote_count == 0
+
+
+async def test_searches_that_all_fail_fail_the_research(engine: Engine, catalog: Catalog) -> None:
+    """That nothing was found would be untrue: nothing could be searched."""
+    models = seat(catalog, planner=plan("potato"), searcher=scripted(*["no output"] * 9))
     async with engine:
-        await fill({"star": CORPUS["star"]})
-        value = {"question": "Xylophone quartet zither?", "search": "corpus"}
-        with pytest.raises(NothingFound, match="corpus add"):
+        value = {"question": QUESTION, "search": "corpus"}
+        with pytest.raises(NothingFound, match="a search has failed with UnexpectedModelBehavior"):
             await engine.record(workflow.NAME, value, models=models)
     assert engine.status() == "ERROR"
 
@@ -271,3 +287,65 @@ async def test_a_follow_up_starts_from_the_stored_sources(engine: Engine, catalo
     assert "Spanish ships brought the potato to Europe" in seen[-1]
     assert GOOD.summary in seen[-1]
     assert {source_id_of(POTATO), source_id_of(YAM)} <= {s.source_id for s in result.sources}
+
+
+async def test_two_researches_at_once_do_not_meet(engine: Engine, catalog: Catalog) -> None:
+    """Side by side in one process each has its own searches, and the same result as alone."""
+    models = seat(catalog)
+    value = {"question": QUESTION, "search": "corpus"}
+    async with engine:
+        await fill(CORPUS)
+        alone = await engine.record(workflow.NAME, value, "alone", models)
+        both = await asyncio.gather(
+            engine.record(workflow.NAME, value, "one", models),
+            engine.record(workflow.NAME, value, "two", models),
+        )
+    assert [record["output"] for record in both] == [alone["output"]] * 2
+    children = engine.sql(
+        "select split_part(workflow_uuid, ':', 1), count(*) from dbos.workflow_status"
+        " where name = %s group by 1",
+        SEARCH,
+    )
+    counts = dict(children)
+    assert counts["one"] == counts["two"] == counts["alone"]
+
+
+async def test_a_source_that_leaves_the_corpus_stays_the_runs(
+    engine: Engine, catalog: Catalog
+) -> None:
+    """Removed and pruned after it was found, a text can still be read and quoted by the run."""
+    source_id = source_id_of(POTATO)
+    models = seat(
+        catalog,
+        planner=plan("potato"),
+        reviewer=scripted(answer(Reflection())),
+        analyst=scripted(
+            call("read", "x", source=source_id, about="Andes"),
+            answer(draft(("Old.", source_id, ANDES))),
+        ),
+    )
+    async with engine:
+        await fill(CORPUS)
+        value = {"question": QUESTION, "search": "corpus"}
+        await engine.record(workflow.NAME, value, models=models)
+        await remove_from_corpus(storage().pool, source_ids=map(source_id_of, CORPUS.values()))
+        await asyncio.to_thread(drop_uncited_sources, engine.database)
+        assert await find_passages(storage().pool, "Andes") == []
+        analysis = engine.names().index("research-analyst.model") + 1
+        record = await engine.replay(steps=analysis)
+    result = ResearchResult.model_validate(record["output"])
+    assert [quote.status for quote in result.claims[0].quotes] == ["verified"]
+
+
+async def test_a_fork_has_the_sources_from_the_start(engine: Engine, catalog: Catalog) -> None:
+    """The run that it was made from may be deleted while the fork still writes its report."""
+    models = seat(catalog)
+    async with engine:
+        await fill(CORPUS)
+        value = {"question": QUESTION, "search": "corpus", "max_searches": 2}
+        await engine.record(workflow.NAME, value, models=models)
+        last = engine.names().index("deep-research.check") + 1
+        fork_run(engine.database, engine.catalog, Fork("r", "f", last), Executor("me", "1"))
+        own = "select source_id from agent_app.run_source where run_id = %s order by 1"
+        assert engine.sql(own, "f") == engine.sql(own, "r") != []
+        await wait_for_run("f")

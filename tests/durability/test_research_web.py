@@ -227,3 +227,19 @@ async def test_a_quote_by_the_url_of_a_page_that_was_read_is_verified(
     assert source_id_of(POTATO) in seen[0]
     (quote,) = result.claims[0].quotes
     assert (quote.status, quote.source_id) == ("verified", source_id_of(POTATO))
+
+
+async def test_a_page_in_another_language_is_read_from_its_beginning(
+    engine: Engine, catalog: Catalog, site: Site
+) -> None:
+    """No word of it is what was asked for; its text comes back all the same, and can be quoted."""
+    words = "ジャガイモは約八千年前にアンデス山脈で初めて栽培されました。"
+    text = f"{words}今日では中国とインドで最も多く生産されています。"
+    site.pages["/ja"] = page(text, title="ジャガイモ")
+    quoted = draft(("It is old.", source_id_of(text), words))
+    scripts = one_search(read(site.url("/ja"), "r"))
+    models = seat(catalog, **scripts, analyst=scripted(answer(quoted)))
+    result = await research(engine, models, max_searches=1)
+    assert [quote.status for quote in result.claims[0].quotes] == ["verified"]
+    (step,) = [step for step in engine.steps("r:4") if step.name.endswith(".read")]
+    assert step.value["result"][0]["text"] == text

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MAX_PLANNED = 5
 """Searches of one plan, and of one further round, at most."""
@@ -13,7 +13,11 @@ MAX_PLANNED = 5
 class Research(BaseModel):
     """A question to be researched, and what that may cost."""
 
-    question: str = Field(min_length=3, max_length=4000)
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=3, max_length=4000)
+    ]
     """What is to be found out."""
     max_searches: int = Field(default=12, ge=1, le=100)
     """Searches in all: planned ones, those of further rounds, and the analyst's extra ones."""
@@ -21,8 +25,8 @@ class Research(BaseModel):
     """Input and output tokens after which nothing more is searched; the report is still written."""
     max_cost_usd: Decimal | None = Field(default=None, gt=0)
     """US dollars after which nothing more is searched; a model without a price is refused then."""
-    search: str = "auto"
-    """Search provider: `auto`, `corpus`, `tavily`, `duckduckgo` or `native`."""
+    search: Literal["auto", "corpus", "tavily", "duckduckgo", "native"] = "auto"
+    """Search provider; `auto` leaves it to AGENT_APP_SEARCH_PROVIDER, and that to what there is."""
     follow: str | None = None
     """Run whose stored sources this research starts from."""
 
@@ -80,7 +84,8 @@ class Draft(BaseModel):
 
     summary: str = Field(min_length=1)
     """The answer in a few sentences."""
-    claims: list[Claim] = Field(min_length=1, max_length=100)
+    claims: list[Claim] = Field(default_factory=list, max_length=100)
+    """Empty where the sources say nothing about the question."""
 
 
 class PlanTask(BaseModel):

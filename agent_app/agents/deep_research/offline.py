@@ -43,7 +43,7 @@ from agent_app.agents.deep_research.models import (
     SearchTask,
 )
 
-WRITER = "offline writer, no language model"
+WRITER = "offline writer: extractive, no language model"
 """How it calls itself wherever its output shows."""
 _MAX_READ = 3
 """Pages that it reads after one search."""
@@ -138,7 +138,7 @@ def _draft(question: str, sentences: Sequence[Sentence]) -> Draft:
     chosen = choose(sentences, question, max_count=_MAX_CLAIMS)
     if not chosen:
         text = "The sources that were found have no sentence about the question."
-        return Draft(summary=f"{text} ({WRITER})", claims=[Claim(text=text)])
+        return Draft(summary=f"{text} ({WRITER})")
     claims = [
         Claim(text=each.words, quotes=[Quote(source_id=each.source_id, words=each.words)])
         for each in chosen
@@ -146,7 +146,7 @@ def _draft(question: str, sentences: Sequence[Sentence]) -> Draft:
     nearest = "\n\n".join(each.words for each in chosen[:2])
     summary = (
         f"{nearest}\n\nThese are the sentences of the sources that share most words with the "
-        f"question, chosen by the {WRITER}: nobody has weighed them."
+        f"question. Nobody has weighed them ({WRITER})."
     )
     return Draft(summary=summary, claims=claims)
 

@@ -41,4 +41,4 @@ Answer with a summary of a few sentences, the answer first, and with claims. Eac
 statement with at least one quote: the source's ID, and words copied from its text, character by
 character. Every number and date of a claim must stand in a quote of it. Quotes are looked up in
 the stored texts. Claim nothing that no source says, and say in the summary what could not be
-found out."""
+found out; if they say nothing about the question, say so and make no claim."""

@@ -51,6 +51,16 @@ async def make_result(
     )
 
 
+def nothing_found(start: Beginning) -> CheckedDraft:
+    """Return the draft of a research that met no source; no model is asked to write it."""
+    return CheckedDraft(
+        summary=f"No source was found by the search provider {start.provider!r}, so nothing is "
+        "claimed. Ask in other words, add documents with `agent-app corpus add`, or choose "
+        "another --search.",
+        claims=[],
+    )
+
+
 async def _stored_sources(run_id: str, source_ids: Sequence[str]) -> list[CitedSource]:
     """Return the sources in this order; durable, and they are this run's from now on.
 

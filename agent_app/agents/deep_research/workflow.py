@@ -26,7 +26,7 @@ from agent_app.agents.deep_research.models import (
 from agent_app.agents.deep_research.narrator import ResearchNarrator
 from agent_app.agents.deep_research.notebook import Notebook
 from agent_app.agents.deep_research.recorded import noted
-from agent_app.agents.deep_research.result import make_result
+from agent_app.agents.deep_research.result import make_result, nothing_found
 from agent_app.agents.deep_research.searching import attempt_search
 from agent_app.durability.catalog import workflow
 from agent_app.durability.scope import RunScope, current_run
@@ -55,7 +55,9 @@ async def research(wanted: Research) -> ResearchResult:
     book, budget = Notebook(start.earlier_source_ids), Budget(wanted)
     stopped_by = await _Rounds(wanted, start, run).search(book, budget)
     if not book.has_sources:
-        raise NothingFound(wanted.question, start.provider, book.last_error)
+        if book.last_error:
+            raise NothingFound(wanted.question, start.provider, book.last_error)
+        return await make_result(wanted, start, run, book, nothing_found(start), stopped_by)
     analysis = Analysis(_analysis_task(wanted, start, run, book, budget))
     written = await analyst.run(
         analysis.task.model_dump_json(exclude={"provider", "source_ids"}),

@@ -61,7 +61,7 @@ def _lack(wanted: str, tavily_key: str | None, model: Model | None) -> str | Non
             "`agent-app[duckduckgo]`."
         )
     if wanted == "native" and (model is None or not searches_by_itself(model)):
-        name = "the offline player" if model is None else repr(model.model_name)
+        name = "the offline model" if model is None else repr(model.model_name)
         return (
             f"The search provider 'native' needs a model that searches the web by itself, and "
             f"{name} does not; choose another model, or another provider."
