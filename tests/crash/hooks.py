@@ -18,6 +18,7 @@ import psycopg
 from dbos import DBOS, DBOSClient
 from dbos._sys_db import SystemDatabase
 from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.toolsets.function import FunctionToolset
 from sqlalchemy import event
 
@@ -81,6 +82,7 @@ def install(chosen: Hooks) -> None:
     _before(DBOS, "launch", "launch")
     _after(DBOS, "launch", "launched")
     _surround_body(FunctionModel, "request", lambda *_: "model")
+    _surround_body(OpenAIChatModel, "request", lambda *_: "model")
     _surround_body(FunctionToolset, "call_tool", lambda _, name, *__: str(name))
     _surround_statements()
     _after_commit()

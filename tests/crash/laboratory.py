@@ -58,10 +58,12 @@ class Laboratory:
         kill: tuple[str, int] | None = None,
         stop: tuple[str, int] | None = None,
         is_flipped: bool = False,
+        version: str = "1",
     ) -> Plan:
         """Plan a life that uses the operations."""
         hooks = Hooks(str(self.effects_path), kill=kill, stop=stop, is_flipped=is_flipped)
-        return Plan(action, hooks, self.environment, list(run_ids), agent, text)
+        environment = self.environment | {"AGENT_APP_APPLICATION_VERSION": version}
+        return Plan(action, hooks, environment, list(run_ids), agent, text)
 
     def command(
         self,

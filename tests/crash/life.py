@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agent_app.application import Application, open_application
+from agent_app.database.read import read_run
 from agent_app.errors import AgentAppError
 from agent_app.operations.control import recover_all, resume_run
 from agent_app.operations.start import choose_models, start_run, wait_for_run
 from agent_app.settings import read_settings
 from tests.crash.hooks import Hooks, counts, install
 
-Action = Literal["start", "recover", "resume", "command"]
+Action = Literal["start", "recover", "resume", "finish", "command"]
+"""`finish` resumes what has not ended yet; `recover` takes over whatever was left behind."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,16 @@ async def _execute(plan: Plan) -> dict[str, Any]:
         if plan.action == "recover":
             await asyncio.to_thread(recover_all, app.database, app.executor)
         for run_id in plan.run_ids:
-            if plan.action == "resume":
+            if plan.action == "resume" or (plan.action == "finish" and _is_left(app, run_id)):
                 await resume_run(app.database, run_id, app.executor)
             elif plan.action == "start":
                 await _start(app, plan, run_id)
         return {run_id: await _record(run_id) for run_id in plan.run_ids}
+
+
+def _is_left(app: Application, run_id: str) -> bool:
+    run = read_run(app.database, run_id)
+    return run is not None and run.status != "SUCCESS"
 
 
 async def _start(app: Application, plan: Plan, run_id: str) -> None:

@@ -40,17 +40,24 @@ def library(laboratory: Laboratory, tmp_path: Path) -> Laboratory:
 
 def told(record: Any) -> Any:
     """Return what a research says, without what differs from run to run."""
-    return {name: value for name, value in record["output"].items() if name != "sources"}
+    other = ("sources", "input_tokens", "output_tokens")
+    return {name: value for name, value in record["output"].items() if name not in other}
 
 
 @pytest.mark.slow
-def test_research_survives_kills_at_random_moments(library: Laboratory, tell: Tell) -> None:
-    """The same command, killed ten times, gives the report that it would have given at once."""
+@pytest.mark.parametrize("faults", [(), ("--chaos", "0.2", "--seed", "5")], ids=["", "faults"])
+def test_research_survives_kills_at_random_moments(
+    library: Laboratory, tell: Tell, faults: tuple[str, ...]
+) -> None:
+    """The same command, killed ten times, gives the report that it would have given at once.
+
+    With faults in a fifth of the tries too; what tries spent in vain is in the bill alone.
+    """
     draw = random.Random(7)
     repeated: frozenset[tuple[str, int]] = frozenset()
     for _ in range(KILLS):
         mark = library.mark()
-        life = library.command(*RESEARCH, "r", pause_s=0.02)
+        life = library.command(*RESEARCH, "r", *faults, pause_s=0.02)
         goal = mark.effect_count + draw.randint(1, 4)
         wait_until(  # a life may end the run before
             lambda goal=goal, life=life: (  # type: ignore[misc]
@@ -67,11 +74,16 @@ def test_research_survives_kills_at_random_moments(library: Laboratory, tell: Te
         repeated |= library.repeated(mark)
     mark = library.mark()
 
-    record = library.command(*RESEARCH, "r").json()
+    record = library.command(*RESEARCH, "r", *faults).json()
 
     repeated |= library.repeated(mark)
     undisturbed = library.command(*RESEARCH, "undisturbed").json()
-    tell("agent-app run deep-research, random moments", KILLS, 0, len(repeated))
+    tell(
+        f"agent-app run deep-research, random moments{', faults' * bool(faults)}",
+        KILLS,
+        0,
+        len(repeated),
+    )
     assert repeated == set()
     assert told(record) == told(undisturbed)
     assert set(library.statuses().values()) == {"SUCCESS"}
@@ -96,6 +108,23 @@ def test_searches_of_a_killed_process_go_on_in_another(library: Laboratory, tell
     assert set(before) <= set(searches(library))
     rounds = [search["query"] for search in record["output"]["searches"] if search["round"] == 1]
     assert len(rounds) == len(before)
+
+
+def test_a_cancelled_research_leaves_no_search(library: Laboratory) -> None:
+    """Cancelled from another process: searches that work or wait end with it, for good."""
+    library.environment["AGENT_APP_SEARCH_CONCURRENCY"] = "1"
+    life = library.command(*RESEARCH, "r", hold_from=2)
+    wait_until(lambda: len(searches(library)) >= 2, 60)
+
+    cancel = library.command("cancel", "r")
+
+    assert cancel.wait() == 0, cancel.stderr
+    assert life.wait() == 1
+    assert len(searches(library)) >= 2
+    assert set(library.statuses().values()) == {"CANCELLED"}
+    left = library.command("resume")
+    assert left.wait() == 0
+    assert "Nothing is left to go on with." in left.stderr
 
 
 def test_a_page_that_was_fetched_is_not_fetched_again(laboratory: Laboratory, tell: Tell) -> None:

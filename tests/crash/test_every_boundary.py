@@ -1,8 +1,9 @@
-"""SIGKILL after every commit and inside every body of three subjects, then one recovery."""
+"""SIGKILL after every commit and inside every body of four subjects, then a recovery."""
 
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.crash.conftest import Tell
 from tests.crash.driver import Life
 from tests.crash.effects import count_starts
 from tests.crash.laboratory import Laboratory, Mark, Step, of_run
+from tests.crash.research_world import RESEARCH, research_world
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,26 @@ class Subject:
     text: str
     is_sequential: bool
     """Say whether one thing happens at a time, so that each kill leaves exactly its own rows."""
+    places: tuple[str, ...] = ("commit", "start", "end")
+    """Where it is killed: after a commit, when a body begins, when it has done its work."""
+    world: Callable[[Laboratory], AbstractContextManager[object]] = nullcontext
+    """Servers that it talks to."""
 
 
 SUBJECTS = [
-    Subject("twenty-questions", "rabbit", is_sequential=True),
+    Subject("twenty-questions", "rabbit", is_sequential=True, places=("commit", "start")),
     Subject("five-tools", "go", is_sequential=False),
     Subject("three-diggers", "here there yonder", is_sequential=False),
+    Subject(
+        "deep-research",
+        RESEARCH,
+        is_sequential=False,
+        places=("commit", "end"),
+        world=research_world,
+    ),
 ]
+_RECOVERED = 40
+"""Runs that one process recovers."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +57,21 @@ class Undisturbed:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.agent)
 def test_run_survives_a_kill_at_every_boundary_and_in_every_body(
     laboratory: Laboratory, tell: Tell, subject: Subject
 ) -> None:
     """Each killed run ends with the undisturbed result, and no completed step is executed again."""
+    with subject.world(laboratory):
+        _kill_everywhere(laboratory, tell, subject)
+
+
+def _kill_everywhere(laboratory: Laboratory, tell: Tell, subject: Subject) -> None:
     undisturbed = _run_undisturbed(laboratory, subject)
     kills = [
         (place, number)
-        for place in ("commit", "start", "end")[: 2 if subject.is_sequential else 3]
+        for place in subject.places
         for number in range(1, undisturbed.places[place] + 1)
     ]
     roots = {f"{place}-{number}": (place, number) for place, number in kills}
@@ -59,16 +79,32 @@ def test_run_survives_a_kill_at_every_boundary_and_in_every_body(
     _check_that_kills_hit(laboratory, subject, roots)
     mark = laboratory.mark()
 
-    resumer = laboratory.zygote.start(laboratory.plan("recover", *roots, is_flipped=True))
-    records = resumer.json()["records"]
+    resumers = _recover(laboratory, list(roots))
 
+    records = {root: resumer.json()["records"][root] for root, resumer in resumers.items()}
     assert [root for root in roots if records[root] != undisturbed.record] == []
     repeated = laboratory.repeated(mark)
     bodies = sum(place != "commit" for place, _ in kills)
     tell(subject.agent, len(kills) - bodies, bodies, len(repeated))
     assert repeated == set()
     for root in roots:
-        _check_run(laboratory, undisturbed, root, mark, resumer)
+        _check_run(laboratory, undisturbed, root, mark, resumers[root])
+
+
+def _recover(laboratory: Laboratory, roots: list[str]) -> dict[str, Life]:
+    """Go on with the runs, some in each process, and return who recovered which."""
+    resumers: dict[str, Life] = {}
+    for first in range(0, len(roots), _RECOVERED):
+        some = roots[first : first + _RECOVERED]
+        laboratory.query(
+            "update dbos.workflow_status set application_version = '1'"
+            " where split_part(workflow_uuid, ':', 1) = any(%(roots)s) returning workflow_uuid",
+            roots=some,
+        )
+        resumer = laboratory.zygote.start(laboratory.plan("finish", *some, is_flipped=True))
+        assert resumer.wait() == 0, resumer.stderr
+        resumers |= dict.fromkeys(some, resumer)
+    return resumers
 
 
 def _run_undisturbed(laboratory: Laboratory, subject: Subject) -> Undisturbed:
@@ -92,8 +128,14 @@ def _run_undisturbed(laboratory: Laboratory, subject: Subject) -> Undisturbed:
 
 
 def _kill_all(laboratory: Laboratory, subject: Subject, roots: dict[str, tuple[str, int]]) -> None:
+    """Kill each run in a process and an application version of its own.
+
+    Of one version the next process would take what the last one has left in a queue.
+    """
     plans = [
-        laboratory.plan("start", root, agent=subject.agent, text=subject.text, kill=kill)
+        laboratory.plan(
+            "start", root, agent=subject.agent, text=subject.text, kill=kill, version=root
+        )
         for root, kill in roots.items()
     ]
     lives = laboratory.zygote.run_all(plans)

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvloop  # noqa: F401  # what a life would import itself is imported here, once
 
+import agent_app.agents.deep_research.workflow
 import agent_app.agents.twenty_questions.workflow
 import agent_app.application
 import agent_app.cli.execute
