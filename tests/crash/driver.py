@@ -15,7 +15,7 @@ from tests.crash.life import Plan
 from tests.helpers import wait_until
 
 ROOT = Path(__file__).parents[2]
-_LIMIT_S = 90.0
+_LIMIT_S = 180.0
 
 
 @dataclass

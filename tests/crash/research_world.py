@@ -48,7 +48,7 @@ def research_world(laboratory: Laboratory) -> Iterator[tuple[Site, Stub]]:
         laboratory.environment |= {
             "AGENT_APP_AGENTS": "tests.crash.research_subjects",
             "AGENT_APP_MODEL": "openai-chat:gpt-4o",
-            "AGENT_APP_SEARCH_CONCURRENCY": "5",
+            "AGENT_APP_SEARCH_CONCURRENCY": "20",
             "CRASH_TEST_PORT": str(site.port),
             "OPENAI_API_KEY": "no-key",
             "OPENAI_BASE_URL": stub.url,

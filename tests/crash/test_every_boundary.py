@@ -42,7 +42,7 @@ SUBJECTS = [
         world=research_world,
     ),
 ]
-_RECOVERED = 40
+_RECOVERED = 10
 """Runs that one process recovers."""
 
 
