@@ -9,10 +9,10 @@ from typing import Any
 from agent_app.sources.document import source_id_of
 from tests.crash.laboratory import Laboratory
 from tests.doors.openai_stub import ChatApi
-from tests.doors.page_server import Site, serving_pages
+from tests.doors.page_server import Page, Site, serving_pages
 from tests.doors.stub_player import Heard, Said
 from tests.doors.stub_server import Message, Stub, serving
-from tests.durability.researching import page, tavily
+from tests.durability.researching import tavily
 
 RESEARCH = json.dumps({"question": "What do the seven pages say?", "search": "tavily"})
 PLANNED, SECOND_ROUND, EXTRA = range(1, 6), 6, 7
@@ -42,7 +42,11 @@ def research_world(laboratory: Laboratory) -> Iterator[tuple[Site, Stub]]:
     """Let the laboratory's researches talk to local servers, and count there what they ask."""
     with serving_pages() as site, serving(_SteadyApi(), "/v1") as stub:
         numbers = (*PLANNED, SECOND_ROUND, EXTRA)
-        site.pages = {f"/{number}": page(text_of(number)) for number in numbers}
+        # Plain text: what reads a page of HTML is a process that takes a second to start.
+        site.pages = {
+            f"/{number}": Page(text_of(number).encode(), media_type="text/plain")
+            for number in numbers
+        }
         site.pages["/search"] = tavily(*(site.url(f"/{number}") for number in numbers))
         stub.player = lambda heard: _play(heard, site)
         laboratory.environment |= {
