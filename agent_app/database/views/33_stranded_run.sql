@@ -6,6 +6,11 @@
 --       agent_app.living_executor, agent_app.served_queue; a run that its own executor still executes
 --       is served. Recovered runs and searches are taken by whoever needs them.
 create or replace view agent_app.stranded_run as
+with living as materialized (
+    select distinct application_version from agent_app.living_executor
+), served as materialized (
+    select distinct application_version, queue from agent_app.served_queue
+)
 select status.workflow_uuid as run_id, status.name as agent, status.status,
     status.application_version, status.executor_id,
     to_timestamp(status.created_at / 1000.0) as created_at,
@@ -13,16 +18,18 @@ select status.workflow_uuid as run_id, status.name as agent, status.status,
 from dbos.workflow_status as status
 where status.status in ('PENDING', 'ENQUEUED', 'DELAYED') and agent_app.is_run(status.name)
     and not pg_is_in_recovery()
-    and not exists (
-        select from agent_app.living_executor as living
-        where living.application_version
-                = coalesce(status.application_version, living.application_version)
-            and (status.queue_name is null or not starts_with(status.queue_name, 'agent_app_')
-                or status.queue_name in ('agent_app_recovery', 'agent_app_search')
-                or exists (
-                    select from agent_app.served_queue as served
-                    where served.executor_id = living.executor_id
-                        and served.queue = agent_app.queue_name(status.queue_name))))
+    and (
+        not exists (
+            select from living
+            where living.application_version
+                = coalesce(status.application_version, living.application_version))
+        or starts_with(status.queue_name, 'agent_app_')
+            and status.queue_name not in ('agent_app_recovery', 'agent_app_search')
+            and not exists (
+                select from served
+                where served.queue = agent_app.queue_name(status.queue_name)
+                    and served.application_version
+                        = coalesce(status.application_version, served.application_version)))
     and (status.status <> 'PENDING' or agent_app.executor_key(status.executor_id)
         not in (select key from agent_app.executor_lock));
 
