@@ -281,7 +281,7 @@ async def test_gzip_is_unpacked(site: Site, size: int) -> None:
     [
         (b"no gzip at all", "gzip", "its gzip is damaged"),
         (gzip.compress(b"some text" * 100, mtime=0)[:-30], "gzip", "its gzip ends too early"),
-        (gzip.compress(b"a", mtime=0) + gzip.compress(b"b", mtime=0), "gzip", "its gzip is followed by more"),
+        (2 * gzip.compress(b"a", mtime=0), "gzip", "its gzip is followed by more"),
         (b"whatever", "br", "its encoding is 'br'; gzip was asked for"),
     ],
 )
