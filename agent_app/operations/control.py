@@ -183,8 +183,17 @@ def waiting_roots(database: Database, recovery: Recovery, executor: Executor) ->
         # An error of a run that has not ended is the view's word for values that are not ours.
         and row.error is None
     }
-    roots = (row for row in rows.values() if row.parent_run_id not in rows)
+    roots = (row for row in rows.values() if not _is_below(database, row, rows))
     return sorted(roots, key=lambda row: row.created_at)
+
+
+def _is_below(database: Database, row: RunRow, run_ids: Collection[str]) -> bool:
+    """Say whether one of the runs waits for this one; those in between may be taken already."""
+    parent_id = row.parent_run_id
+    while parent_id is not None and parent_id not in run_ids:
+        parent = read_run(database, parent_id)
+        parent_id = parent.parent_run_id if parent else None
+    return parent_id is not None
 
 
 def queues_waited_in(database: Database, run_ids: Collection[str]) -> dict[str, str]:
