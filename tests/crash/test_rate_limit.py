@@ -23,14 +23,14 @@ def stub(laboratory: Laboratory) -> Iterator[Stub]:
 
 
 def play(laboratory: Laboratory, run_id: str, hold_from: int | None = None) -> Life:
-    """Start a process that plays a game; its tools wait for the gate from one on."""
+    """Start a process that plays a game; its bodies wait for the gate from one on."""
     words = ("run", "twenty-questions", "potato", "--model", "questioner=openai-chat:gpt-4o")
     return laboratory.command(*words, "--id", run_id, hold_from=hold_from)
 
 
 def close_limit(laboratory: Laboratory, stub: Stub, for_s: int) -> tuple[Life, Life]:
     """Return a process that was refused for so long, and one that is parked for that."""
-    parked = play(laboratory, "parked", hold_from=1)
+    parked = play(laboratory, "parked", hold_from=2)  # the model answers, its tool waits
     wait_until(lambda: stub.answered, 30)
     stub.faults[len(stub.requests) + 1] = Failure(429, {"Retry-After": str(for_s)})
     refused = play(laboratory, "refused")
