@@ -9,12 +9,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from dbos import DBOS
+from dbos import DBOS, DBOSClient
 from psycopg import conninfo, sql
 
 from agent_app.database.connect import Database
 from agent_app.database.embedded import READER_ROLE, embedded_server
 from agent_app.database.migrate import migrate
+from agent_app.durability.queues import POLL_S, RECOVERY_QUEUE
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +40,16 @@ def template_database(server_url: str) -> Iterator[str]:
     execute_on_server(server_url, "create database {}", name)
     database = name_test_database(server_url, name)
     migrate(database, lambda: DBOS.migrate(database.sqlalchemy_url))
+    _store_recovery_queue(database)
     yield name
     execute_on_server(server_url, "drop database {} with (force)", name)
+
+
+def _store_recovery_queue(database: Database) -> None:
+    """Let each test's first process find the queue at once, as every later one of a database."""
+    client = DBOSClient(system_database_url=database.sqlalchemy_url)
+    client.register_queue(RECOVERY_QUEUE, polling_interval_sec=POLL_S, on_conflict="never_update")
+    client.destroy()
 
 
 @pytest.fixture

@@ -76,6 +76,8 @@ def _become(request: dict[str, Any]) -> None:
             os.dup2(opened, number)
             os.close(opened)
         random.seed()
+        # Whoever runs the tests in the background may have them ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         plan = request["plan"]
         code = live(Plan(**{**plan, "hooks": Hooks(**_with_tuple(plan["hooks"]))}))
     except BaseException:

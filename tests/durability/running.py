@@ -21,6 +21,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agent_app.database.connect import Database
 from agent_app.durability.catalog import Catalog
+from agent_app.durability.queues import RECOVERY_QUEUE
 from agent_app.durability.runtime import launched, workflow_of
 from agent_app.durability.serializer import Checkpoint, JsonSerializer
 from agent_app.settings import Settings
@@ -87,8 +88,8 @@ class Engine:
 
     async def replay(self, run_id: str = "r", steps: int = PAST_THE_END) -> Any:
         """Return the record of a copy that takes all of its steps below `steps` from the run."""
-        handle = await DBOS.fork_workflow_async(run_id, steps)
-        return await handle.get_result()
+        handle = await DBOS.fork_workflow_async(run_id, steps, queue_name=RECOVERY_QUEUE)
+        return await handle.get_result(polling_interval_sec=0.02)
 
     def steps(self, run_id: str = "r") -> list[Step]:
         """Return the run's recorded steps, in the order of their numbers."""
