@@ -119,7 +119,7 @@ def test_every_schedule_leaves_what_the_model_allows(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(_quick, max_examples=60)
+@settings(_quick, max_examples=25)
 @given(_schedules)
 def test_many_schedules_leave_what_the_model_allows(
     open_laboratory: OpenLaboratory, tell: Tell, schedule: Schedule
