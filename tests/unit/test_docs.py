@@ -68,7 +68,8 @@ def test_no_setting_is_described_that_does_not_exist() -> None:
     known = {f"AGENT_APP_{field.upper()}" for field in Settings.model_fields}
     texts = [path.read_text() for path in (*DOCUMENTS, ROOT / ".env.example")]
     assert set(re.findall(r"AGENT_APP_[A-Z_]+", "\n".join(texts))) - known == {
-        "AGENT_APP_TEST_SERVER_URL"
+        "AGENT_APP_TEST_EVERY_POINT",
+        "AGENT_APP_TEST_SERVER_URL",
     }
 
 
