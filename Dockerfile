@@ -13,6 +13,6 @@ COPY --from=build /opt/agent-app /opt/agent-app
 ENV PATH=/opt/agent-app/bin:$PATH PYTHONUNBUFFERED=1
 USER agents
 WORKDIR /home/agents
-# No HEALTHCHECK: a worker's sign of life is its lock in Postgres, which every other worker watches.
+# No HEALTHCHECK: only a worker with AGENT_APP_HEALTH_PORT answers one.
 ENTRYPOINT ["agent-app"]
 CMD ["worker"]

@@ -98,6 +98,14 @@ class Settings(BaseSettings):
     """Recovery stays within it: a process goes on only with runs started under its own."""
     executor_lease_s: float = Field(default=5.0, ge=0.5, le=3600)
     """Seconds without a sign of life after which the server frees an executor's lock."""
+    drain_s: float = Field(default=20.0, ge=0, le=86_400)
+    """Seconds that a worker's steps in flight have to end after SIGTERM."""
+    health_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on which a worker answers `/healthz` and `/readyz`; None is no port."""
+    health_host: str = Field(default="127.0.0.1", min_length=1)
+    """Address that it listens on: loopback, unless another machine is to ask."""
+    max_recoveries: int = Field(default=20, ge=1, le=1_000_000)
+    """Deaths of its process in a row, without a finished step, that a run is recovered from."""
     model_max_attempts: int = Field(default=4, ge=1, le=100)
     """Tries of one model request, the first included."""
     model_timeout_s: float = Field(default=600.0, gt=0)

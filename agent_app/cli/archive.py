@@ -46,7 +46,7 @@ def export(
 
 
 def _tell_export(exported: "Export") -> None:
-    from agent_app.cli.printing import notice
+    from agent_app.cli.printing import count_of, notice
 
     for run_id, status in exported.unfinished.items():
         notice(f"Run {run_id} is {status}: the file holds what it had done at this moment.")
@@ -54,8 +54,8 @@ def _tell_export(exported: "Export") -> None:
         notice(f"Source {url} is left out: its text holds what looks like a secret.")
     secrets = "secrets are left in it"
     if exported.redacted_count is not None:
-        secrets = f"{_count(exported.redacted_count, 'secret')} redacted"
-    runs, steps = _count(exported.run_count, "run"), _count(exported.step_count, "step")
+        secrets = f"{count_of(exported.redacted_count, 'secret')} redacted"
+    runs, steps = count_of(exported.run_count, "run"), count_of(exported.step_count, "step")
     notice(f"Exported {runs} with {steps}; {secrets}.")
 
 
@@ -79,8 +79,10 @@ def import_run(
 
 
 def _tell_import(imported: "Imported") -> None:
+    from agent_app.cli.printing import count_of
+
     run_id, *children = imported.run_ids
-    below = f", with {_count(len(children), 'child run')}" if children else ""
+    below = f", with {count_of(len(children), 'child run')}" if children else ""
     if imported.is_new:
         print(f"Run {run_id} is imported{below}.")
     else:
@@ -102,7 +104,3 @@ def _read(file: str) -> bytes:
     except (OSError, ValueError) as error:  # a ValueError for a zero character in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ArchiveInvalid(f"{file!r} cannot be read: {reason}") from error
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

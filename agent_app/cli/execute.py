@@ -8,7 +8,8 @@ from typing import Any
 
 from agent_app.application import Application
 from agent_app.cli.live import LiveLines, describe_undecided
-from agent_app.cli.printing import console, notice, print_json, print_record
+from agent_app.cli.printing import console, count_of, notice, print_json, print_record
+from agent_app.cli.probes import probes
 from agent_app.cli.prune import describe_pruned
 from agent_app.database.read import RunRow
 from agent_app.durability.chaos import Chaos
@@ -23,7 +24,9 @@ from agent_app.operations.control import (
     resume_run,
     waiting_roots,
 )
+from agent_app.operations.drain import begin_drain, drain_runs
 from agent_app.operations.read import get_run
+from agent_app.operations.readiness import executor_checks
 from agent_app.operations.retention_schedule import prune_schedule
 from agent_app.operations.start import (
     choose_chaos,
@@ -33,7 +36,7 @@ from agent_app.operations.start import (
     wait_for_run,
 )
 
-_LOOK_S = 1.0
+_LOOK_S = 0.5
 """Seconds between two looks for runs that were left behind."""
 
 
@@ -118,7 +121,16 @@ async def execute_left_run(
 
 
 async def execute_forever(app: Application) -> int:
-    """Take over what others leave behind, until a signal comes."""
+    """Take over what others leave behind, until a signal comes; answer probes to the very end."""
+    checks = executor_checks(app.database, app.executor, asyncio.get_running_loop())
+    with probes(app.settings.health_host, app.settings.health_port, checks):
+        await _take_over_forever(app)
+        await _drain(app)
+    notice("Stopped; what was under way goes on in the next worker.")
+    return 0
+
+
+async def _take_over_forever(app: Application) -> None:
     notice(f"Executor {app.executor.executor_id} is ready. It serves {_name_queues(app.queues)}.")
     with (
         observed_by(_tell_undecided),
@@ -134,8 +146,25 @@ async def execute_forever(app: Application) -> int:
                     place = "goes on here" if queue is None else f"is back in queue {queue!r}"
                     notice(f"Run {run_id} {place}.")
             await asyncio.sleep(_LOOK_S)
-    notice("Stopped; what was under way goes on in the next worker.")
-    return 0
+
+
+async def _drain(app: Application) -> None:
+    """Let steps in flight end and hand the runs over, and say so; one more signal shortens it."""
+    limit_s = app.settings.drain_s
+    if steps := begin_drain():
+        notice(
+            f"Draining: {count_of(len(steps), 'step')} in flight may take {limit_s:g} s to end; "
+            "a second signal ends them now."
+        )
+    try:
+        drained = await drain_runs(app.database, app.executor, limit_s=limit_s)
+    except DatabaseError as error:
+        notice(f"No run could be handed over; other workers find them once this one ends. {error}")
+        return
+    for step in drained.cut:
+        notice(f"Cut short: {step}; whoever takes the run executes it again.")
+    if runs := drained.handed_over:
+        notice(f"Handed over {count_of(len(runs), 'run')}: {', '.join(runs)}.")
 
 
 def _name_queues(queues: Sequence[str]) -> str:

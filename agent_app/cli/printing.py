@@ -110,3 +110,8 @@ def print_record(run_id: str, record: Mapping[str, Any], target: Console, *, is_
         f"{cost} USD" if cost is not None else "cost unknown",
     ]
     target.print(Text(f"Run {run_id}: {', '.join(parts)}."))
+
+
+def count_of(number: int, one: str, several: str | None = None) -> str:
+    """Return the number with its noun: `1 run`, `2 runs`."""
+    return f"{number} {one if number == 1 else several or one + 's'}"

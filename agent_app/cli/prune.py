@@ -63,13 +63,11 @@ def _print_pruned(pruned: "Pruned", *, is_plan: bool, as_json: bool) -> None:
 
 def describe_pruned(pruned: "Pruned", *, is_plan: bool = False) -> str:
     """Return in a sentence what went, or would go."""
+    from agent_app.cli.printing import count_of
+
     before = pruned.ended_before.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    runs = _count(pruned.run_count, "run", "runs")
-    executors = _count(pruned.executor_count, "row of a dead process", "rows of dead processes")
-    sources = _count(pruned.source_count, "uncited source", "uncited sources")
+    runs = count_of(pruned.run_count, "run", "runs")
+    executors = count_of(pruned.executor_count, "row of a dead process", "rows of dead processes")
+    sources = count_of(pruned.source_count, "uncited source", "uncited sources")
     verb = "would be deleted" if is_plan else "were deleted"
     return f"{runs} that ended before {before}, {executors} and {sources} {verb}."
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -28,6 +29,13 @@ from agent_app.settings import Settings
 
 OLDEST_VERSION = 14
 """The first with `idle_session_timeout`, which executors' leases need, and `pg_read_all_data`."""
+SIGNS_OF_LIFE = {
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""After 30 s a peer that is gone without a word is given up; the kernel's own limit is hours."""
 _SERVER_WORDS = re.compile(r"(?:^|: )\w+:  (?P<text>.+)")
 """The server's own sentence inside libpq's: after a severity, in any language, and two blanks."""
 _CLIENT_REFUSALS = ("fe_sendauth", "SSL", "certificate", "SCRAM", "GSS", "authentication")
@@ -70,9 +78,14 @@ class Database:
         return str(parts.get("user") or os.environ.get("PGUSER") or "?")
 
     @property
+    def parameters(self) -> dict[str, Any]:
+        """What libpq reads from the URL, with `SIGNS_OF_LIFE`; it holds the password too."""
+        return SIGNS_OF_LIFE | conninfo.conninfo_to_dict(self.url)
+
+    @property
     def sqlalchemy_url(self) -> str:
         """The same for SQLAlchemy, and so for DBOS; it holds the password too."""
-        parts = conninfo.conninfo_to_dict(self.url)
+        parts = self.parameters
         login = quote(str(parts.pop("user", "")), safe="")
         if password := parts.pop("password", None):
             login += ":" + quote(str(password), safe="")
@@ -194,9 +207,9 @@ def _sentence(error: psycopg.Error) -> str:
 
 def _connect(database: Database, read_only: bool) -> psycopg.Connection[DictRow]:
     is_reader = read_only and database.reader is not None
-    url = conninfo.make_conninfo(database.url, user=database.reader) if is_reader else database.url
+    login = {"user": database.reader} if is_reader else {}
     return psycopg.connect(
-        url,
+        conninfo.make_conninfo(**database.parameters | login),
         autocommit=True,
         row_factory=dict_row,
         application_name="agent_app",

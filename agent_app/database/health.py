@@ -124,6 +124,17 @@ def ask(database: Database, query: LiteralString, **values: object) -> list[Dict
         return connection.execute(query, values).fetchall()
 
 
+def holds_lock(database: Database, executor_id: str) -> bool:
+    """Say whether a living session holds the executor's lock.
+
+    Raises: TimeoutError; DatabaseError.
+    """
+    query: LiteralString = """
+        select from agent_app.executor_lock where key = agent_app.executor_key(%(executor_id)s)
+    """
+    return bool(ask(database, query, executor_id=executor_id))
+
+
 def read_server(database: Database) -> ServerState:
     """Return what the server is."""
     (row,) = ask(

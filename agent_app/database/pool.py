@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
@@ -42,7 +43,7 @@ class Pool:
     def __init__(self, database: Database, max_size: int) -> None:
         self._database = database
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            database.url,
+            conninfo.make_conninfo(**database.parameters),
             connection_class=Connection,
             min_size=0,
             max_size=max_size,

@@ -12,6 +12,7 @@ from typing import Any
 from dbos import error as dbos_error
 
 from agent_app.durability.attempt_record import AttemptRecord, close_open
+from agent_app.durability.drain import resting, stay_if_draining
 from agent_app.durability.events import ATTEMPTS, describe_error, emit
 from agent_app.durability.exits import raise_unless_ended
 from agent_app.durability.faults import Body, Try, with_faults
@@ -93,13 +94,16 @@ class _Tries:
         if left_s is not None and left_s > 0:
             text = self._texts[-1] if self._texts else None
             self.tell("attempt_failed", wait_s=left_s, error=text)
-            await asyncio.sleep(min(left_s, self._policy.longest_wait_s))
+            with resting(self._scope):
+                await asyncio.sleep(min(left_s, self._policy.longest_wait_s))
 
     async def make_one(self) -> Any:
         """Make one try, while the run is ours and its model may be asked; note how it ended."""
         scope, policy = self._scope, self._policy
         await confirm(scope.run.run_id, scope.step_number, scope.name, scope.state)
         await wait_until_open(scope, self.tell)
+        if policy.effect != "external":  # whose intent says that the call may have been made
+            await stay_if_draining(scope)
         scope.attempt_number += 1
         self._left -= 1
         scope.record = self._record = record = AttemptRecord(scope, scope.attempt_number)
@@ -154,7 +158,8 @@ class _Tries:
         meanwhile = [asyncio.sleep(wait_s), storage().ledger.settle(wait_s)]
         if is_rate_limit(error):
             meanwhile.append(close_limit(self._scope, wait_s))
-        await asyncio.gather(*meanwhile)
+        with resting(self._scope):
+            await asyncio.gather(*meanwhile)
 
     def _wait_s(self, error: Exception) -> float:
         return self._policy.wait_s(len(self._texts) + 1, error, random.random())

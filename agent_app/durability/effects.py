@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 
 from agent_app.database.intent import Intent, commit_intent, mark_unknown, read_decision
 from agent_app.durability.attempt_record import close_open
+from agent_app.durability.drain import resting
 from agent_app.durability.events import Kind, describe_error, emit
 from agent_app.durability.idempotency import key_of
 from agent_app.durability.outage import stopped_without_database
@@ -186,7 +187,8 @@ class _External:
             found = await self._find_decision()
             if found is not CallOutcome.UNKNOWN:
                 return found
-            await asyncio.sleep(_LOOK_S)
+            with resting(self._scope):
+                await asyncio.sleep(_LOOK_S)
 
     async def _find_decision(self) -> Any:
         """Return the payload or the outcome that a person decided on; UNKNOWN without one.

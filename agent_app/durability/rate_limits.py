@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from agent_app.database.rate_limit import close_rate_limit
+from agent_app.durability.drain import resting
 from agent_app.durability.scope import StepScope
 from agent_app.durability.step_check import confirm, now
 from agent_app.durability.storage import storage
@@ -43,7 +44,8 @@ async def wait_until_open(scope: StepScope, tell: Callable[..., None]) -> None:
     while (closed_s := _closed_s(scope)) > 0:
         tell("step_parked", wait_s=closed_s)
         spread_s = min(closed_s, 1 / _SPREAD) * _SPREAD * random.random()
-        await asyncio.sleep(closed_s + (spread_s if closed_s > _SOON_S else 0))
+        with resting(scope):
+            await asyncio.sleep(closed_s + (spread_s if closed_s > _SOON_S else 0))
         await confirm(scope.run.run_id, scope.step_number, scope.name, scope.state)
 
 

@@ -169,6 +169,10 @@ class _Scratch(Database):
     """A database that is not there, but for DBOS, which gets an empty SQLite file."""
 
     @property
+    def parameters(self) -> dict[str, Any]:
+        return {"dbname": self.url}
+
+    @property
     def sqlalchemy_url(self) -> str:
         return f"sqlite:///{self.url}"
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -17,6 +18,7 @@ from agent_app.database.connect import Database
 from agent_app.durability.catalog import Catalog, Runnable
 from agent_app.durability.chaos import read_chaos
 from agent_app.durability.clients import open_clients
+from agent_app.durability.drain import begin_taking
 from agent_app.durability.events import describe_error, emit
 from agent_app.durability.exits import contained_exits, raise_unless_ended
 from agent_app.durability.policy import policies_from
@@ -80,8 +82,9 @@ async def launched(
     served = [stored_name(queue) for queue in queues]
     DBOS.listen_queues([RECOVERY_QUEUE, *served] if takes_over else served)
     put_back_unknown(database)
-    _register(catalog)
+    _register(catalog, settings.max_recoveries)
     _closing.clear()
+    begin_taking()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(stored_in(database, settings, executor_id))
         await stack.enter_async_context(open_clients())
@@ -91,17 +94,18 @@ async def launched(
             with contained_exits(asyncio.get_running_loop()):
                 yield
         finally:
-            await _stop_running()
+            await stop_running()
             DBOS.destroy(destroy_registry=True)
 
 
-def _register(catalog: Catalog) -> None:
+def _register(catalog: Catalog, max_recoveries: int) -> None:
     _workflows.clear()
     for runnable in catalog:
-        _workflows[runnable.name] = DBOS.workflow(name=runnable.name)(_as_workflow(runnable))
+        register = DBOS.workflow(name=runnable.name, max_recovery_attempts=max_recoveries)
+        _workflows[runnable.name] = register(_as_workflow(runnable))
 
 
-async def _stop_running() -> None:
+async def stop_running() -> None:
     """Stop the workflows of this process where they stand; their runs stay PENDING.
 
     Before DBOS goes: what failed for want of a database would be recorded as the run's own error.
@@ -225,6 +229,9 @@ class _Wanted(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether the record is to be written."""
         message = record.getMessage()
+        if given_up := _GIVEN_UP.search(message):
+            run_id = given_up[1]
+            record.msg, record.args = _TELL_GIVEN_UP.format(run_id=run_id), ()
         if record.levelno >= logging.ERROR:
             return "Exception encountered in" not in message
         if not message.startswith(_WAITS) or time.monotonic() - self._told_at < _TELL_EVERY_S:
@@ -235,6 +242,11 @@ class _Wanted(logging.Filter):
         return True
 
 
+_GIVEN_UP = re.compile(r"Workflow (\S+) has exceeded its maximum of \d+ execution")
+"""What DBOS 3.4 says of a run that was recovered too often."""
+_TELL_GIVEN_UP = (
+    "Run {run_id} is given up: its process died too often. `agent-app resume {run_id}` goes on."
+)
 _WAITS = "Database connection failed: "
 """How DBOS 3.4 begins the warning that it tries again, for as long as it takes."""
 _TELL_EVERY_S = 10.0

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic_ai.usage import RunUsage
 
 from agent_app.durability.attempts import attempt_body
+from agent_app.durability.drain import begin_body, end_body
 from agent_app.durability.effects import execute_external
 from agent_app.durability.events import ATTEMPTS, emit
 from agent_app.durability.outage import stopped_without_database
@@ -70,6 +71,8 @@ async def execute_step(
         if not execution.has_run:
             _compare(call, getattr(error, OF, call.of))
         raise
+    finally:
+        end_body(execution.scope)
     return execution.open(checkpoint)
 
 
@@ -85,15 +88,16 @@ class _Execution:
     ) -> None:
         self._call = call
         self._body = body
-        self._scope = StepScope(run, step_number, call.name, call.call_key, call.rate_limit)
-        self.state = self._scope.state
+        self.scope = StepScope(run, step_number, call.name, call.call_key, call.rate_limit)
+        self.state = self.scope.state
         self.has_run = False
 
     async def record(self) -> Checkpoint:
         """Execute the body; DBOS writes what this returns or raises."""
+        await begin_body(self.scope)
         self.has_run = True
         try:
-            with step_scope(self._scope), daemon_threads():
+            with step_scope(self.scope), daemon_threads():
                 value = await self._execute()
             return self._checkpoint(value)
         except ValueNotStorable as error:
@@ -103,7 +107,7 @@ class _Execution:
 
     async def _execute(self) -> Any:
         """Return the body's payload, with what its policy's effect asks for around it."""
-        call, scope = self._call, self._scope
+        call, scope = self._call, self.scope
         body = with_transaction(self._body, policy=call.policy, scope=scope, of=call.of)
 
         async def attempt() -> Any:
@@ -121,7 +125,7 @@ class _Execution:
 
     def _checkpoint(self, value: Any) -> Checkpoint:
         """Write the JSON here, so that a value that is none ends the step with a recorded error."""
-        checkpoint = Checkpoint(self._call.of, value, self._scope.spent_json())
+        checkpoint = Checkpoint(self._call.of, value, self.scope.spent_json())
         checkpoint.text = _JSON.serialize(checkpoint)
         return checkpoint
 
@@ -133,9 +137,9 @@ class _Execution:
             _compare(self._call, checkpoint.of)
             emit(
                 "step_replayed",
-                run_id=self._scope.run.run_id,
-                agent=self._scope.run.agent,
-                step_number=self._scope.step_number,
+                run_id=self.scope.run.run_id,
+                agent=self.scope.run.agent,
+                step_number=self.scope.step_number,
                 name=self._call.name,
                 subject=self._call.subject,
                 value=checkpoint.value,

@@ -6,15 +6,18 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import LiteralString
 
 import psycopg
+from psycopg.rows import DictRow
 
 from agent_app.database.connect import Database
 from agent_app.errors import DatabaseError
 
 _logger = logging.getLogger(__name__)
 _PINGS_PER_LEASE = 5
+_SHORTEST_WAIT_S = 2.0
+"""A loaded machine may take that long to answer; by then the server has freed a shorter lease."""
 
 LOCK_SQL = "select pg_try_advisory_lock(hashtextextended('agent_app.executor:' || %s, 0)) as held"
 UNLOCK_SQL = "select pg_advisory_unlock(hashtextextended('agent_app.executor:' || %s, 0))"
@@ -38,10 +41,12 @@ def executor_lease(
     """Hold the executor's lock while the block runs; to be taken before the first run starts.
 
     The lock dies with this process at once, and after `lease_s` if the process stops without dying
-    (`idle_session_timeout`, PostgreSQL 14). A lost connection is opened anew; what was taken over
-    meanwhile is fenced by DBOS at its next checkpoint. With its version the executor has a row in
-    `agent_app.executor` too, until it ends: the row of one that is killed stays. `serves` are the
-    stored names of queues that it takes runs from; a shared lock of each says so to the views.
+    (`idle_session_timeout`, PostgreSQL 14). A lost connection is opened anew, and so is one that
+    gives no answer for a lease, 2 s at least: half-open, it would be waited for without end. What
+    was taken over meanwhile is fenced by DBOS at its next checkpoint. With its version the executor
+    has a row in `agent_app.executor` too, until it ends: the row of one that is killed stays.
+    `serves` are the stored names of queues that it takes runs from; a shared lock of each says so
+    to the views.
     """
     keeper = _Keeper(database, executor_id, lease_s, application_version)
     keeper.serves = serves
@@ -92,25 +97,44 @@ class _Keeper:
 
     def _hold(self) -> None:
         with self._database.connect() as connection:
-            connection.execute(
+            self._execute(
+                connection,
                 "select set_config('idle_session_timeout', %s, false)",
-                (str(int(self._lease_s * 1000)),),
+                str(int(self._lease_s * 1000)),
             )
             while not self._ended.is_set():
-                row = connection.execute(LOCK_SQL, (self._executor_id,)).fetchone()
+                row = self._execute(connection, LOCK_SQL, self._executor_id).fetchone()
                 if row is not None and row["held"]:
                     break
                 self._ended.wait(0.05)  # a survivor that recovers our runs lets go in a moment
             self._appear(connection)
             for queue in self.serves:
-                connection.execute(_SERVE, (queue,))
+                self._execute(connection, _SERVE, queue)
             self._taken.set()
             while not self._ended.wait(self._lease_s / _PINGS_PER_LEASE):
-                connection.execute("select 1")
+                self._execute(connection, "select 1")
             with suppress(psycopg.Error):
-                connection.execute(_DISAPPEAR, (self._executor_id,))
+                self._execute(connection, _DISAPPEAR, self._executor_id)
 
-    def _appear(self, connection: psycopg.Connection[Any]) -> None:
+    def _appear(self, connection: psycopg.Connection[DictRow]) -> None:
         if self._application_version is not None:
             place = socket.gethostname(), os.getpid()
-            connection.execute(_APPEAR, (self._executor_id, self._application_version, *place))
+            self._execute(connection, _APPEAR, self._executor_id, self._application_version, *place)
+
+    def _execute(
+        self, connection: psycopg.Connection[DictRow], statement: LiteralString, *values: object
+    ) -> psycopg.Cursor[DictRow]:
+        """Execute a statement; a connection on which no answer comes in time is shut down."""
+        timer = threading.Timer(max(self._lease_s, _SHORTEST_WAIT_S), _shut_down, [connection])
+        timer.daemon = True
+        timer.start()
+        try:
+            return connection.execute(statement, values)
+        finally:
+            timer.cancel()
+
+
+def _shut_down(connection: psycopg.Connection[DictRow]) -> None:
+    """Let whoever waits on the connection fail at once: closing it would wait for them."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)

@@ -33,6 +33,29 @@ _QUEUED: LiteralString = """
 select 1 from dbos.workflow_status
 where status = 'ENQUEUED' and application_version = %(version)s and queue_name = %(queue)s limit 1
 """
+_FORGIVE: LiteralString = """
+with recursive family as (
+    select %(run_id)s::text as run_id
+    union
+    select child.run_id from family cross join lateral agent_app.children(family.run_id) as child
+), step_of_its_life as (
+    select from family
+    join agent_app.attempt using (run_id)
+    join dbos.operation_outputs as step
+        on step.workflow_uuid = attempt.run_id and step.function_id = attempt.step_number
+    where attempt.executor_id = %(executor_id)s limit 1
+)
+update dbos.workflow_status
+set recovery_attempts = case when exists (select from step_of_its_life)
+    then 0 else greatest(recovery_attempts - 1, 0) end
+where workflow_uuid = %(run_id)s and status = 'PENDING' and executor_id = %(executor_id)s
+  and (exists (select from step_of_its_life) or not exists (
+    select from agent_app.executor where executor_id = %(executor_id)s))
+"""
+_LEAVE: LiteralString = """
+update dbos.workflow_status set recovery_attempts = greatest(recovery_attempts - 1, 0)
+where workflow_uuid = any(%(run_ids)s) and status = 'PENDING' and executor_id = %(executor_id)s
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,7 @@ def recover_orphans(
                 held += runs
                 continue
             try:
-                recovered += [run for run in runs if _hand_over(run, executor_id)]
+                recovered += [run for run in runs if _take_from(connection, run, executor_id)]
             finally:
                 connection.execute(UNLOCK_SQL, (executor_id,))
         queued = {"version": application_version, "queue": RECOVERY_QUEUE}
@@ -120,9 +143,42 @@ def _hand_over_stopped(own: list[dict[str, Any]]) -> None:
                 _logger.warning("Run %s had stopped here; it goes on.", run_id)
 
 
+def hand_over_own(
+    database: Database, executor_id: str, *, application_version: str
+) -> tuple[str, ...]:
+    """Move the unfinished runs of this process, which executes them no more, to their queues.
+
+    Returns them oldest first. To be taken again then counts as no recovery: nothing has died.
+    Raises: DatabaseError.
+    """
+    values = {"version": application_version, "run_ids": None}
+    with database.connect() as connection:
+        run_ids = [
+            row["run_id"]
+            for row in connection.execute(_PENDING, values).fetchall()
+            if row["executor_id"] == executor_id and row["serialization"] == JsonSerializer().name()
+        ]
+        connection.execute(_LEAVE, {"run_ids": run_ids, "executor_id": executor_id})
+    return tuple(run_id for run_id in run_ids if _hand_over(run_id, executor_id))
+
+
 def accept_recovered() -> None:
     """Execute what lies in the recovery queue from now on, within about a second; idempotent."""
     listen_to(RECOVERY_QUEUE)
+
+
+def _take_from(
+    connection: psycopg.Connection[dict[str, Any]], run_id: str, dead_executor_id: str
+) -> bool:
+    """Hand one run over; its count of recoveries goes on only where it may have killed its process.
+
+    DBOS counts when the run is taken again. A process that ended by itself, and has no row any
+    more, is not counted; and one in which the run, or a run below it, finished a step begins the
+    count anew: a long run may outlive more processes than one that kills them. Read from the
+    ledger, so that nobody's clock has a say; a step of its last moments may be missing there.
+    """
+    connection.execute(_FORGIVE, {"run_id": run_id, "executor_id": dead_executor_id})
+    return _hand_over(run_id, dead_executor_id)
 
 
 def _hand_over(run_id: str, dead_executor_id: str) -> bool:

@@ -11,7 +11,13 @@ import sqlalchemy
 from psycopg import conninfo
 
 from agent_app.database import connect
-from agent_app.database.connect import Database, name_database, open_database, translate
+from agent_app.database.connect import (
+    SIGNS_OF_LIFE,
+    Database,
+    name_database,
+    open_database,
+    translate,
+)
 from agent_app.errors import (
     ConfigurationInvalid,
     DatabaseError,
@@ -190,7 +196,7 @@ def test_sqlalchemy_gets_the_same_parameters(url: str) -> None:
     engine = sqlalchemy.create_engine(name_database(url).sqlalchemy_url)
     _, arguments = engine.dialect.create_connect_args(engine.url)
     found = {name: str(value) for name, value in arguments.items() if name != "context"}
-    assert found == conninfo.conninfo_to_dict(url)
+    assert found == SIGNS_OF_LIFE | conninfo.conninfo_to_dict(url)
     assert "s3cr" not in str(engine.url)
 
 

@@ -13,6 +13,7 @@ from agent_app.failover.lease import executor_lease
 from agent_app.failover.orphans import recover_orphans
 from agent_app.operations.start import start_run, wait_for_run
 from agent_app.settings import Settings
+from tests.database.rows import plant_attempt, plant_executor, plant_step
 
 
 @pytest.fixture
@@ -81,6 +82,36 @@ async def test_only_the_given_runs_are_recovered(database: Database, orphan: str
         database, own_executor_id="survivor", application_version="1", run_ids=["another"]
     )
     assert recovery.recovered == ()
+
+
+@pytest.mark.parametrize(
+    ("was_killed", "finished_a_step", "count"),
+    [(True, False, 6), (False, False, 5), (True, True, 1)],
+    ids=["killed", "ended by itself", "killed after a step"],
+)
+async def test_what_counts_as_a_recovery(
+    database: Database, orphan: str, was_killed: bool, finished_a_step: bool, count: int
+) -> None:
+    """Only a death of the process counts, and a step that it finished begins the count anew."""
+    with database.connect() as connection:
+        connection.execute("update dbos.workflow_status set recovery_attempts = 5")
+    if was_killed:
+        plant_executor(database, "dead")
+    if finished_a_step:
+        plant_step(database, orphan, 1)
+        plant_attempt(database, orphan, 1, executor_id="dead")
+    with fresh_catalog() as catalog:
+
+        @workflow("greet", input=str, output=str)
+        async def greet(name: str) -> str:
+            return f"Hello again, {name}."
+
+        async with launched(database, Settings(), executor_id="survivor", catalog=catalog):
+            recover_orphans(database, own_executor_id="survivor", application_version="1")
+            await wait_for_run(orphan)
+    with database.connect() as connection:
+        row = connection.execute("select recovery_attempts from dbos.workflow_status").fetchone()
+    assert row == {"recovery_attempts": count}
 
 
 def test_private_name_of_dbos_is_as_we_call_it() -> None:

@@ -29,9 +29,12 @@ select status.workflow_uuid as run_id, status.name as agent, status.status,
         #> '{args,0,input}' as input,
     agent_app.as_json(coalesce(output.output, status.output), status.serialization)
         -> 'output' as output,
-    agent_app.error_text(
+    case when status.status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED' then format(
+        'RunGivenUp: its process died %s times in a row before it finished a step; '
+        '`agent-app resume %s` goes on', status.recovery_attempts - 1, status.workflow_uuid)
+    else agent_app.error_text(
         coalesce(output.error, status.error), status.serialization,
-        coalesce(output.output, status.output), coalesce(input.inputs, status.inputs)) as error
+        coalesce(output.output, status.output), coalesce(input.inputs, status.inputs)) end as error
 from dbos.workflow_status as status
 left join dbos.workflow_input as input using (workflow_uuid)
 left join dbos.workflow_output as output using (workflow_uuid)
