@@ -61,7 +61,8 @@ def test_queue_counts_what_is_in_it(planted: Database) -> None:
     plant_executor(planted, "e")
     with serving(planted, "e", RUNS):
         found = rows(planted, "select * from agent_app.queue order by queue")
-    runs, slow = found
+    recovery, runs, slow = found
+    assert (recovery["queue"], recovery["enqueued_count"]) == ("recovery", 0)
     oldest = runs.pop("oldest_enqueued_at")
     assert 89 <= (datetime.now(UTC) - oldest).total_seconds() < 600
     assert runs == {
