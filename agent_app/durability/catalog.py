@@ -15,6 +15,7 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model
 from pydantic_core import PydanticSerializationError
 
+from agent_app.database.connect import Database
 from agent_app.durability.agent_runs import guard_runs
 from agent_app.durability.capability import StepDurability
 from agent_app.durability.dialogue import MakeDialogue
@@ -55,6 +56,8 @@ class Runnable:
     """Makes, for one run that is watched, what turns its events into lines for people."""
     check: Callable[[Any, Mapping[str, str]], None] | None = None
     """Refuses an input before a run starts; it gets the validated input and the run's models."""
+    check_stored: Callable[[Database, Any], None] | None = None
+    """Refuses a validated input of a new run by what the database holds; it may block."""
     you_ask: MakeDialogue | None = None
     """Makes the other side for a person who takes the part that asks."""
     text_field: str | None = None
@@ -278,6 +281,7 @@ def workflow(
     output: Any = Any,
     narrator: Callable[[], Narrator] | None = None,
     check: Callable[[Any, Mapping[str, str]], None] | None = None,
+    check_stored: Callable[[Database, Any], None] | None = None,
     you_ask: MakeDialogue | None = None,
 ) -> Callable[[Callable[[Any], Awaitable[R]]], Callable[[Any], Awaitable[R]]]:
     """Make an async function of several agents runnable by `name`.
@@ -300,6 +304,7 @@ def workflow(
                 execute=function,
                 narrator=narrator,
                 check=check,
+                check_stored=check_stored,
                 you_ask=you_ask,
                 text_field=_first_field(input),
             )

@@ -8,6 +8,7 @@ from dbos import error as dbos_error
 
 from agent_app.database.connect import Database
 from agent_app.database.queue import QueueRow, read_holder, read_queues, read_worker_count
+from agent_app.database.read import read_run
 from agent_app.durability.catalog import Catalog
 from agent_app.durability.joint_commit import joint_commit
 from agent_app.durability.queues import (
@@ -62,9 +63,11 @@ def enqueue_run(
 
     A run that is there keeps its place, and one that has ended is not started again.
     Raises: QueueNotFound; PlacementInvalid; RunDuplicated (an unfinished run of the queue holds the
-    deduplication ID); RunInputConflict; PayloadRefused.
+    deduplication ID); RunInputConflict; PayloadRefused; what `RunOrder.check_stored` does.
     """
     (queue,) = check_queues(settings, [_choose_queue(settings, order.agent, placement.queue)])
+    if read_run(database, order.run_id) is None:
+        order.check_stored(database)
     status, is_new = "ENQUEUED" if placement.delay_s is None else "DELAYED", True
     try:
         with joint_commit(database) as commit:

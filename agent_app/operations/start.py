@@ -1,5 +1,6 @@
 """Start a run, or attach to the one that has its ID, and wait for its end."""
 
+import asyncio
 import re
 import secrets
 from collections.abc import Mapping
@@ -11,12 +12,14 @@ from dbos import error as dbos_error
 from pydantic_ai.exceptions import UserError
 from sqlalchemy.exc import DBAPIError
 
-from agent_app.durability.catalog import EVERY_SHIPPED_AGENT, Catalog
+from agent_app.database.connect import Database
+from agent_app.durability.catalog import EVERY_SHIPPED_AGENT, Catalog, Runnable
 from agent_app.durability.chaos import Chaos
 from agent_app.durability.clients import build_model
 from agent_app.durability.events import describe_error
 from agent_app.durability.identity import digest
 from agent_app.durability.runtime import UNCHECKED, workflow_of
+from agent_app.durability.storage import storage
 from agent_app.errors import (
     ConfigurationInvalid,
     PayloadRefused,
@@ -98,10 +101,24 @@ class RunOrder:
     """A run that may be started: everything of it is checked, nothing is stored."""
 
     run_id: str
-    agent: str
+    runnable: Runnable
     request: dict[str, Any]
     """What its workflow gets."""
     attributes: dict[str, str]
+
+    @property
+    def agent(self) -> str:
+        """The name of what is run."""
+        return self.runnable.name
+
+    def check_stored(self, database: Database) -> None:
+        """Refuse a new run by what the database holds, where its runnable does. It may block.
+
+        Raises: what the runnable raises, such as RunNotFollowable.
+        """
+        if self.runnable.check_stored is not None:
+            value = self.runnable.input_type.validate_python(self.request["input"])
+            self.runnable.check_stored(database, value)
 
 
 def order_run(
@@ -124,7 +141,7 @@ def order_run(
     request = {"input": runnable.parse(value, models), "models": dict(models)}
     if chaos is not None:
         request["chaos"] = chaos.as_json()
-    return RunOrder(run_id, name, request, labels)
+    return RunOrder(run_id, runnable, request, labels)
 
 
 async def start_run(
@@ -143,28 +160,31 @@ async def start_run(
     labels of a new run; one that is there keeps its own.
     Raises: AgentNotFound; InputInvalid; RunIdInvalid; AttributeInvalid; RunInputConflict (the ID
     belongs to another run, which is untouched); PayloadRefused (its row was not written by us);
-    RunNotResumable (it belongs to another application version).
+    RunNotResumable (it belongs to another application version); what `RunOrder.check_stored` does.
     """
     order = order_run(
         catalog, name, value, run_id=run_id, models=models, chaos=chaos, attributes=attributes
     )
-    await _refuse_foreign_row(order)
+    if not await _is_there(order):
+        await asyncio.to_thread(order.check_stored, storage().database)
     try:
         with SetWorkflowID(run_id), SetWorkflowAttributes(order.attributes or None):
-            await DBOS.start_workflow_async(workflow_of(catalog.find(name)), order.request)
+            await DBOS.start_workflow_async(workflow_of(order.runnable), order.request)
     except dbos_error.DBOSConflictingWorkflowError as error:
         raise RunInputConflict(run_id, name) from error
-    await _refuse_foreign_row(order)  # somebody may have been faster
+    await _is_there(order)  # somebody may have been faster
 
 
-async def _refuse_foreign_row(order: RunOrder) -> None:
+async def _is_there(order: RunOrder) -> bool:
+    """Say whether the run is stored; another one under its ID is refused."""
     status = await DBOS.get_workflow_status_async(order.run_id)
     if status is None:
-        return
+        return False
     refuse_other_run(status, order)
     version = status.app_version
     if status.status in ("PENDING", "ENQUEUED") and version != DBOS.application_version:
         raise RunNotResumable(order.run_id, f"it belongs to application version {version!r}")
+    return True
 
 
 def refuse_other_run(status: WorkflowStatus, order: RunOrder) -> None:

@@ -133,7 +133,7 @@ def test_a_limit_of_cost_wants_prices(agent_app: Command, monkeypatch: pytest.Mo
 
 
 def test_what_cannot_be_followed(agent_app: Command, database: Database) -> None:
-    """An unknown run, a game, and a research that has not ended well are no beginning."""
+    """An unknown run, a game, and a research that has not ended well begin no run."""
     plant_run(database, "game", name="twenty-questions", status="SUCCESS")
     plant_run(database, "failed", name="deep-research", status="ERROR")
     for run_id, reason in (
@@ -142,9 +142,11 @@ def test_what_cannot_be_followed(agent_app: Command, database: Database) -> None
         ("failed", "it is a run of 'deep-research' with ERROR"),
         ("\N{POTATO}\x07", "it does not exist"),
     ):
-        done = agent_app(*RESEARCH, QUESTION, "--search", "corpus", "--follow", run_id)
-        assert done.code == 1
-        assert f"cannot be followed: {reason}" in done.stderr
+        for detached in ((), ("--detach",)):
+            done = agent_app(*RESEARCH, QUESTION, "--follow", run_id, *detached)
+            assert done.code == 1
+            assert f"cannot be followed: {reason}" in done.stderr
+    assert {run["run_id"] for run in agent_app("list", "--json").json()} == {"game", "failed"}
 
 
 def test_a_fork_takes_the_searches_that_were_made(library: Command, database: Database) -> None:

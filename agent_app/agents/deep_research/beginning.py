@@ -5,11 +5,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_ai.models import Model
 
 from agent_app.agents.deep_research.models import Quote, Research, ResearchResult
 from agent_app.agents.deep_research.recorded import recorded
+from agent_app.database.connect import Database
 from agent_app.database.read import read_run
 from agent_app.durability.catalog import model_of
 from agent_app.durability.clients import build_model
@@ -73,18 +74,34 @@ def searching_model(models: Mapping[str, str]) -> Model | None:
     return None if name == OFFLINE_MODEL else build_model(name)
 
 
+def refuse_unfollowable(database: Database, wanted: Research) -> None:
+    """Refuse a research that is to follow what it cannot; blocks.
+
+    Raises: RunNotFollowable.
+    """
+    if wanted.follow is not None:
+        _read_earlier(database, wanted.follow)
+
+
+def _read_earlier(database: Database, run_id: str) -> ResearchResult:
+    row = read_run(database, run_id)
+    if row is None:
+        raise RunNotFollowable(run_id, "it does not exist")
+    if row.agent != "deep-research" or row.status != "SUCCESS":
+        raise RunNotFollowable(run_id, f"it is a run of {row.agent!r} with {row.status}")
+    try:
+        return ResearchResult.model_validate(row.output)
+    except ValidationError as error:
+        raise RunNotFollowable(run_id, "its output is that of another version") from error
+
+
 async def _take_earlier(wanted: Research, run_id: str, start: Beginning) -> None:
     """Copy the sources of the earlier research; note its answer, and what is near the question.
 
     Raises: RunNotFollowable.
     """
     assert wanted.follow is not None
-    row = await asyncio.to_thread(read_run, storage().database, wanted.follow)
-    if row is None:
-        raise RunNotFollowable(wanted.follow, "it does not exist")
-    if row.agent != "deep-research" or row.status != "SUCCESS":
-        raise RunNotFollowable(wanted.follow, f"it is a run of {row.agent!r} with {row.status}")
-    earlier = ResearchResult.model_validate(row.output)
+    earlier = await asyncio.to_thread(_read_earlier, storage().database, wanted.follow)
     pool = storage().pool
     await copy_run_sources(pool, from_run_id=wanted.follow, to_run_id=run_id)
     own = [source.source_id for source in earlier.sources if source.fetched_at is not None]

@@ -7,7 +7,7 @@ from pydantic_ai.usage import UsageLimits
 
 from agent_app.agents.deep_research import search_run  # noqa: F401  (it registers the search)
 from agent_app.agents.deep_research.agents import Analysis, analyst, planner, reviewer
-from agent_app.agents.deep_research.beginning import Beginning, begin
+from agent_app.agents.deep_research.beginning import Beginning, begin, refuse_unfollowable
 from agent_app.agents.deep_research.budget import Budget, refuse_unpriced
 from agent_app.agents.deep_research.models import (
     MAX_PLANNED,
@@ -46,6 +46,7 @@ _ANALYST_LIMITS = UsageLimits(request_limit=40)
     output=ResearchResult,
     narrator=ResearchNarrator,
     check=refuse_unpriced,
+    check_stored=refuse_unfollowable,
 )
 async def research(wanted: Research) -> ResearchResult:
     """Research a question: plan, parallel searches, analysis, and a report with checked quotes."""
