@@ -168,10 +168,10 @@ async def _refuse_busy(database: Database, stopped: list[str]) -> None:
 
 
 def waiting_roots(database: Database, recovery: Recovery, executor: Executor) -> list[RunRow]:
-    """Return the runs that this process will execute next, oldest first, without their children.
+    """Return the runs that this process executes next, oldest first, without their children.
 
-    These are the recovered ones, and those that an earlier recovery queued before it died itself;
-    not those that have gone back to a queue of their own.
+    These are the recovered ones, some of which may have ended by now, and those that an earlier
+    recovery queued before it died itself; not those that have gone back to a queue of their own.
     """
     run_ids = [*recovery.recovered, *read_waiting(database, RECOVERY_QUEUE, executor.version)]
     queues = read_queues_of(database, run_ids)
@@ -181,7 +181,7 @@ def waiting_roots(database: Database, recovery: Recovery, executor: Executor) ->
         if queues.get(run_id) in (RECOVERY_QUEUE, None)
         and (row := read_run(database, run_id)) is not None
         # An error of a run that has not ended is the view's word for values that are not ours.
-        and row.error is None
+        and (row.error is None or row.status not in UNFINISHED)
     }
     roots = (row for row in rows.values() if not _is_below(database, row, rows))
     return sorted(roots, key=lambda row: row.created_at)
