@@ -171,10 +171,10 @@ def test_queues_are_listed(
     agent_app: Command, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A queue is listed with what waits in it, before any worker has served it."""
-    assert agent_app("queues", "--json").json() == []
+    assert [row["queue"] for row in agent_app("queues", "--json").json()] == ["recovery"]
     agent_app(*DETACH, "x")
     agent_app(*DETACH, "y", "--delay", "1h")
-    (row,) = agent_app("queues", "--json").json()
+    _, row = agent_app("queues", "--json").json()
     counts = {name: value for name, value in row.items() if name.endswith("_count")}
     assert row["queue"] == "runs"
     assert counts == {
@@ -186,7 +186,7 @@ def test_queues_are_listed(
     }
     lines = agent_app("queues").stdout.splitlines()
     assert lines[0].split()[:4] == ["QUEUE", "WAIT", "DELAYED", "RUN"]
-    assert lines[1].split()[:4] == ["runs", "1", "1", "0"]
+    assert lines[2].split()[:4] == ["runs", "1", "1", "0"]
 
 
 def test_the_registered_limits_are_listed(agent_app: Command, database: Database) -> None:
@@ -204,6 +204,6 @@ def test_the_registered_limits_are_listed(agent_app: Command, database: Database
         )
     assert (
         agent_app("queues")
-        .stdout.splitlines()[1]
+        .stdout.splitlines()[2]
         .endswith("20 running per worker, 30 running, 2 running per key, 5 starts in 60 s")
     )
