@@ -119,7 +119,7 @@ def test_without_faults_and_kills_it_is_a_run(agent_app: Command) -> None:
 
 def test_a_run_that_fails_by_itself_is_told_and_costs_the_exit_code(start: Start) -> None:
     """The run's own error is the report's problem; nothing was lost or repeated."""
-    code, report, _ = report_of(start("stumbler", "go", "--kills", "0", "--json"))
+    code, report, _ = report_of(start("stumbler", "go", "--kills", "0", "--rate", "0", "--json"))
     assert code == 1
     assert report["status"] == "ERROR"
     assert report["problem"] == f"Run '{report['run_id']}' failed: ValueError: the carpet"
