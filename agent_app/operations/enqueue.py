@@ -8,7 +8,6 @@ from dbos import error as dbos_error
 
 from agent_app.database.connect import Database
 from agent_app.database.queue import QueueRow, read_holder, read_queues, read_worker_count
-from agent_app.database.read import read_run
 from agent_app.durability.catalog import Catalog
 from agent_app.durability.joint_commit import joint_commit
 from agent_app.durability.queues import (
@@ -66,8 +65,7 @@ def enqueue_run(
     deduplication ID); RunInputConflict; PayloadRefused; what `RunOrder.check_stored` does.
     """
     (queue,) = check_queues(settings, [_choose_queue(settings, order.agent, placement.queue)])
-    if read_run(database, order.run_id) is None:
-        order.check_stored(database)
+    order.check_stored(database)
     status, is_new = "ENQUEUED" if placement.delay_s is None else "DELAYED", True
     try:
         with joint_commit(database) as commit:

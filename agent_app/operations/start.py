@@ -13,6 +13,7 @@ from pydantic_ai.exceptions import UserError
 from sqlalchemy.exc import DBAPIError
 
 from agent_app.database.connect import Database
+from agent_app.database.read import read_run
 from agent_app.durability.catalog import EVERY_SHIPPED_AGENT, Catalog, Runnable
 from agent_app.durability.chaos import Chaos
 from agent_app.durability.clients import build_model
@@ -112,13 +113,13 @@ class RunOrder:
         return self.runnable.name
 
     def check_stored(self, database: Database) -> None:
-        """Refuse a new run by what the database holds, where its runnable does. It may block.
+        """Refuse a run that is not there yet by what is, where its runnable does. It may block.
 
         Raises: what the runnable raises, such as RunNotFollowable.
         """
-        if self.runnable.check_stored is not None:
-            value = self.runnable.input_type.validate_python(self.request["input"])
-            self.runnable.check_stored(database, value)
+        check = self.runnable.check_stored
+        if check is not None and read_run(database, self.run_id) is None:
+            check(database, self.runnable.input_type.validate_python(self.request["input"]))
 
 
 def order_run(
@@ -165,26 +166,24 @@ async def start_run(
     order = order_run(
         catalog, name, value, run_id=run_id, models=models, chaos=chaos, attributes=attributes
     )
-    if not await _is_there(order):
-        await asyncio.to_thread(order.check_stored, storage().database)
+    await _refuse_foreign_row(order)
+    await asyncio.to_thread(order.check_stored, storage().database)
     try:
         with SetWorkflowID(run_id), SetWorkflowAttributes(order.attributes or None):
             await DBOS.start_workflow_async(workflow_of(order.runnable), order.request)
     except dbos_error.DBOSConflictingWorkflowError as error:
         raise RunInputConflict(run_id, name) from error
-    await _is_there(order)  # somebody may have been faster
+    await _refuse_foreign_row(order)  # somebody may have been faster
 
 
-async def _is_there(order: RunOrder) -> bool:
-    """Say whether the run is stored; another one under its ID is refused."""
+async def _refuse_foreign_row(order: RunOrder) -> None:
     status = await DBOS.get_workflow_status_async(order.run_id)
     if status is None:
-        return False
+        return
     refuse_other_run(status, order)
     version = status.app_version
     if status.status in ("PENDING", "ENQUEUED") and version != DBOS.application_version:
         raise RunNotResumable(order.run_id, f"it belongs to application version {version!r}")
-    return True
 
 
 def refuse_other_run(status: WorkflowStatus, order: RunOrder) -> None:
