@@ -114,11 +114,16 @@ def _by_executor(
 ) -> dict[str, list[str]]:
     runs: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        if row["serialization"] == JsonSerializer().name():
+        if _is_ours(row):
             runs[row["executor_id"]].append(row["run_id"])
         else:
             refused.append((row["run_id"], row["serialization"]))
     return runs
+
+
+def _is_ours(row: dict[str, Any]) -> bool:
+    """Say whether the run's stored values are in the one format that we decode."""
+    return bool(row["serialization"] == JsonSerializer().name())
 
 
 def _is_alive(connection: psycopg.Connection[dict[str, Any]], executor_id: str) -> bool:
@@ -135,7 +140,7 @@ def _hand_over_stopped(own: list[dict[str, Any]]) -> None:
     now, executed = time.monotonic(), running_ids()
     for row in own:
         run_id, life = row["run_id"], (row["run_id"], row["updated_at"])
-        if run_id in executed or row["serialization"] != JsonSerializer().name():
+        if run_id in executed or not _is_ours(row):
             _stopped_since.pop(life, None)
         elif now - _stopped_since.setdefault(life, now) >= _STOPPED_S:
             del _stopped_since[life]
@@ -156,7 +161,7 @@ def hand_over_own(
         run_ids = [
             row["run_id"]
             for row in connection.execute(_PENDING, values).fetchall()
-            if row["executor_id"] == executor_id and row["serialization"] == JsonSerializer().name()
+            if row["executor_id"] == executor_id and _is_ours(row)
         ]
         connection.execute(_LEAVE, {"run_ids": run_ids, "executor_id": executor_id})
     return tuple(run_id for run_id in run_ids if _hand_over(run_id, executor_id))
