@@ -1,7 +1,7 @@
 """One try as the ledger gets it: when it began, how it ended, what it spent."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -54,24 +54,22 @@ class AttemptRecord:
         """Note that the body has returned."""
         self._end("success")
 
-    def fail(
-        self, error: BaseException, outcome: Outcome, retry_at: datetime | None = None
-    ) -> None:
-        """Note what the body has raised, and when the next try begins if one follows."""
+    def fail(self, error: BaseException, outcome: Outcome, wait_s: float | None = None) -> None:
+        """Note what the body has raised, and the seconds until the next try if one follows."""
         row = self._row
         row.error_type, row.error_message = _type_name(error), _message(error)
         row.http_status, row.retry_after_s = http_status(error), retry_after_s(error)
-        row.retry_at = retry_at
-        self._end(outcome)
+        self._end(outcome, wait_s)
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome, wait_s: float | None = None) -> None:
         own = self._scope.usage - self._usage_before
         if own.has_values():  # what a tool has spent by itself
             self._row.input_tokens = own.input_tokens
             self._row.output_tokens = own.output_tokens
             self._row.cost_usd = own.cost
         self._row.outcome = outcome
-        self._row.finished_at = datetime.now(UTC)
+        self._row.finished_at = at = datetime.now(UTC)
+        self._row.retry_at = None if wait_s is None else at + timedelta(seconds=wait_s)
         self._put()
 
     def _put(self) -> None:

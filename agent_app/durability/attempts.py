@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -151,8 +150,7 @@ class _Tries:
         assert self._record is not None
         wait_s, text = self._wait_s(error), describe_error(error)
         self._texts.append(f"attempt {self._scope.attempt_number}: {text}; waited {wait_s:.1f} s")
-        retry_at = datetime.now(UTC) + timedelta(seconds=wait_s)
-        self._record.fail(error, "error", retry_at)
+        self._record.fail(error, "error", wait_s)
         self.tell("attempt_failed", wait_s=wait_s, error=text)
         # A wait that is worth it outlives a crash; a short one is not made longer for that.
         meanwhile = [asyncio.sleep(wait_s), storage().ledger.settle(wait_s)]

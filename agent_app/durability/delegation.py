@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,26 +151,14 @@ async def _compare(child: _Child, handle: WorkflowHandleAsyncPolling[Any], step:
 
 @contextmanager
 def _unlimited(step: StepScope) -> Iterator[None]:
-    """Stop the clock of the step's time limit: the child's own steps have limits of their own.
-
-    It goes on when the last of several children has ended.
-    """
+    """Stop the clock of the step's time limit: the child's own steps have limits of their own."""
     limit, now = step.limit, asyncio.get_running_loop().time
-    began_at = now()
-    if limit is not None and (deadline := limit.when()) is not None:
-        step.left_s = max(deadline - now(), 0.001)
-        limit.reschedule(None)
-    step.waiting_count += 1
+    step.stop_limit(now())
     try:
         yield
     finally:
-        if limit is not None and limit is step.limit:
-            step.waiting_count -= 1
-            if step.left_s and not step.waiting_count:
-                if step.deadline is not None:
-                    step.deadline += now() - began_at
-                with suppress(RuntimeError):  # the try has ended without waiting for this child
-                    limit.reschedule(now() + step.left_s)
+        if limit is step.limit:  # else of a try that is over
+            step.go_on_with_limit(now())
 
 
 @asynccontextmanager

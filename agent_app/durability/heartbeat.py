@@ -48,6 +48,11 @@ def _limit_silence(step: StepScope, limit: asyncio.Timeout) -> None:
         limit.reschedule(until)
 
 
+def _struck_at_deadline(step: StepScope, limit: asyncio.Timeout) -> bool:
+    struck_at = limit.when()
+    return step.deadline is not None and struck_at is not None and struck_at >= step.deadline
+
+
 @asynccontextmanager
 async def limited(
     step: StepScope, timeout_s: float | None, heartbeat_timeout_s: float | None
@@ -68,9 +73,9 @@ async def limited(
     except TimeoutError as error:
         if not limit.expired():
             raise
-        if step.deadline is not None and loop.time() >= step.deadline:
+        if heartbeat_timeout_s is None or _struck_at_deadline(step, limit):
             raise StepTimedOut(step.name, timeout_s or 0.0) from error
-        raise HeartbeatMissed(step.name, heartbeat_timeout_s or 0.0) from error
+        raise HeartbeatMissed(step.name, heartbeat_timeout_s) from error
     finally:
         _limit.reset(token)
         if step.limit is limit:

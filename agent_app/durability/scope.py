@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -69,8 +69,8 @@ class StepScope:
     """The running try's time limit; waiting for a delegate does not count against it."""
     waiting_count: int = 0
     """Delegates that the running try waits for at this moment."""
-    left_s: float = 0.0
-    """What is left of the limit while it stands still."""
+    stopped_at: tuple[float, float | None] | None = None
+    """Since when the limit stands still and when it would have struck, while delegates execute."""
     deadline: float | None = None
     """When the running try is over its limit, by the loop's clock; None where it has none."""
     loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +98,26 @@ class StepScope:
         self.limit, self.loop, self.deadline = limit, loop, limit.when()
         self.heartbeat_timeout_s, self.beat_at = heartbeat_timeout_s, None
         self.child_numbers, self.request_numbers = count(1), count(1)
-        self.waiting_count, self.left_s = 0, 0.0
+        self.waiting_count, self.stopped_at = 0, None
+
+    def stop_limit(self, now: float) -> None:
+        """Let no time count while a delegate executes, whose own steps have limits."""
+        if self.limit is not None and self.waiting_count == 0:
+            self.stopped_at = now, self.limit.when()
+            self.limit.reschedule(None)
+        self.waiting_count += 1
+
+    def go_on_with_limit(self, now: float) -> None:
+        """Let time count again once the last of several delegates has ended."""
+        self.waiting_count -= 1
+        if self.limit is None or self.stopped_at is None or self.waiting_count:
+            return
+        (stopped_at, strikes_at), self.stopped_at = self.stopped_at, None
+        if self.deadline is not None:
+            self.deadline += now - stopped_at
+        if strikes_at is not None:
+            with suppress(RuntimeError):  # the try has ended without waiting for this one
+                self.limit.reschedule(strikes_at + (now - stopped_at))
 
     def spent(self) -> RunUsage:
         """Return what the step costs its caller; it is stored with the checkpoint."""
