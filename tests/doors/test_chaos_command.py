@@ -22,17 +22,10 @@ from tests.helpers import wait_until
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return a directory for bytecode: a command that starts ten processes compiles once."""
-    return str(tmp_path_factory.mktemp("bytecode"))
-
-
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, compiled: str) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for next to nothing between tries, and start processes quickly."""
     monkeypatch.setenv("AGENT_APP_RETRY_BACKOFF_S", "0.001")
-    monkeypatch.setenv("PYTHONPYCACHEPREFIX", compiled)
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
 
 

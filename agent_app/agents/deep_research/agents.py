@@ -1,14 +1,20 @@
 """The agents of a research: planner, two searchers, reviewer and analyst."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic_ai import Agent, ModelRetry, RunContext, ToolFailed
 from pydantic_ai.capabilities import WebSearch
-from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart
-from pydantic_ai.models.openai import OpenAIResponsesModelSettings
+from pydantic_ai.messages import ModelMessage, ToolReturnPart
 
+from agent_app.agents.conversation import parts_of
 from agent_app.agents.deep_research.checked_draft import CheckedDraft, check
-from agent_app.agents.deep_research.evidence import extra_searches, met_sources, stored_pages
+from agent_app.agents.deep_research.evidence import (
+    EXTRA_SEARCH,
+    extra_searches,
+    met_sources,
+    stored_pages,
+)
 from agent_app.agents.deep_research.models import (
     AnalysisTask,
     Draft,
@@ -37,10 +43,15 @@ from agent_app.agents.deep_research.searching import attempt_search
 from agent_app.agents.deep_research.tools import calls_before, read, search
 from agent_app.durability.catalog import durable
 
+if TYPE_CHECKING:  # half a second of imports, for a key's name
+    from pydantic_ai.models.openai import OpenAIResponsesModelSettings
+
 _RETRIES = 3
 """How often a model may mend a malformed call or answer, one after another."""
 _NOT_FOUND = "Not every quote stands in its source."
 """How the complaint about a draft's quotes begins; it is made once."""
+_NAME_SOURCES: "OpenAIResponsesModelSettings" = {"openai_include_web_search_sources": True}
+"""Without it OpenAI names no page that it has found; other providers do not know it."""
 
 planner = durable(
     Agent(
@@ -89,8 +100,7 @@ native_searcher: Agent[SearchTask, Finding] = Agent(
     instructions=NATIVE_SEARCHER,
     retries=_RETRIES,
     capabilities=[WebSearch()],
-    # Without it OpenAI names no page that it has found; other providers do not know it.
-    model_settings=OpenAIResponsesModelSettings(openai_include_web_search_sources=True),
+    model_settings=_NAME_SOURCES,
 )
 native_searcher.tool(read)
 
@@ -123,7 +133,7 @@ analyst.tool(read)
 async def extra_search(ctx: RunContext[Analysis], query: str) -> SearchOutcome:
     """Let one more search be made, and return what it has found."""
     task = ctx.deps.task
-    if calls_before(ctx.messages, "extra_search", ctx.tool_call_id) >= task.max_searches:
+    if calls_before(ctx.messages, EXTRA_SEARCH, ctx.tool_call_id) >= task.max_searches:
         raise ToolFailed("No search is left. Answer with what there is.")
     wanted = SearchTask(
         question=task.question,
@@ -153,12 +163,8 @@ async def check_quotes(ctx: RunContext[Analysis], draft: Draft) -> Draft:
 
 def _has_complained(messages: list[ModelMessage]) -> bool:
     return any(
-        isinstance(part, ToolReturnPart)
-        and part.outcome == "retried"
-        and _NOT_FOUND in str(part.content)
-        for message in messages
-        if isinstance(message, ModelRequest)
-        for part in message.parts
+        part.outcome == "retried" and _NOT_FOUND in str(part.content)
+        for part in parts_of(messages, ToolReturnPart)
     )
 
 

@@ -1,17 +1,12 @@
 """What a searcher's conversation has met: stored sources, and pages that a provider attests."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    ToolCallPart,
-    ToolReturnPart,
-)
+from pydantic_ai.messages import ModelMessage, ToolCallPart, ToolReturnPart
 
+from agent_app.agents.conversation import parts_of
 from agent_app.agents.deep_research.attested import attested_sources, objects
 from agent_app.agents.deep_research.models import Finding, Quote, SearchOutcome
 from agent_app.sources.document import canonical_url
@@ -24,7 +19,7 @@ def met_sources(messages: Sequence[ModelMessage]) -> list[str]:
     """Return the IDs of the stored sources that its tools returned, each once, in order."""
     found = [
         entry["source_id"]
-        for part in _return_parts(messages)
+        for part in parts_of(messages, ToolReturnPart)
         for entry in objects(part.content)
         if entry.get("source_id")
     ]
@@ -46,7 +41,7 @@ def met_passages(messages: Sequence[ModelMessage]) -> list[MetPassage]:
     """Return what the tools of a searcher returned, in order."""
     return [
         MetPassage(entry.get("source_id"), entry["url"], entry["title"], entry["text"])
-        for part in _return_parts(messages)
+        for part in parts_of(messages, ToolReturnPart)
         for entry in objects(part.content)
         if {"url", "title", "text"} <= entry.keys()
     ]
@@ -56,13 +51,12 @@ def stored_pages(messages: Sequence[ModelMessage]) -> dict[str, str]:
     """Return IDs of the stored sources that were met, by URL: their own, and what `read` got."""
     asked = {
         part.tool_call_id: part.args_as_dict().get("source")
-        for message in messages
-        for part in (message.parts if isinstance(message, ModelResponse) else ())
-        if isinstance(part, ToolCallPart) and part.tool_name == READ
+        for part in parts_of(messages, ToolCallPart)
+        if part.tool_name == READ
     }
     return {
         canonical_url(url): entry["source_id"]
-        for part in _return_parts(messages)
+        for part in parts_of(messages, ToolReturnPart)
         for entry in objects(part.content)
         if entry.get("source_id")
         for url in (entry.get("url"), asked.get(part.tool_call_id))
@@ -115,14 +109,13 @@ def extra_searches(messages: Sequence[ModelMessage]) -> list[ExtraSearch]:
     """Return the extra searches of the analyst's conversation that were answered, in call order."""
     answers = {
         part.tool_call_id: part
-        for part in _return_parts(messages)
+        for part in parts_of(messages, ToolReturnPart)
         if part.tool_name == EXTRA_SEARCH
     }
     return [
         _extra_search(part, answers[part.tool_call_id])
-        for message in messages
-        for part in (message.parts if isinstance(message, ModelResponse) else ())
-        if isinstance(part, ToolCallPart) and part.tool_call_id in answers
+        for part in parts_of(messages, ToolCallPart)
+        if part.tool_call_id in answers
     ]
 
 
@@ -132,10 +125,3 @@ def _extra_search(call: ToolCallPart, answer: ToolReturnPart) -> ExtraSearch:
         return ExtraSearch(query, SearchOutcome.model_validate(answer.content))
     except ValidationError:
         return ExtraSearch(query, SearchOutcome(finding=Finding()), str(answer.content))
-
-
-def _return_parts(messages: Sequence[ModelMessage]) -> Iterator[ToolReturnPart]:
-    for message in messages:
-        for part in message.parts if isinstance(message, ModelRequest) else ():
-            if isinstance(part, ToolReturnPart):
-                yield part

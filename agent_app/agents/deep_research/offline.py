@@ -4,15 +4,10 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    ToolCallPart,
-    UserPromptPart,
-)
+from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
+from agent_app.agents.conversation import prompts_of
 from agent_app.agents.deep_research.evidence import (
     EXTRA_SEARCH,
     MetPassage,
@@ -157,14 +152,7 @@ def _query(words: Sequence[str]) -> str:
 
 def _task(kind: type[TaskT], messages: Sequence[ModelMessage]) -> TaskT:
     """Return the task of a conversation: its first prompt, which is JSON."""
-    prompts = [
-        part.content
-        for message in messages
-        if isinstance(message, ModelRequest)
-        for part in message.parts
-        if isinstance(part, UserPromptPart)
-    ]
-    return kind.model_validate_json(str(prompts[0]))
+    return kind.model_validate_json(prompts_of(messages)[0])
 
 
 def _answer(info: AgentInfo, value: BaseModel) -> ModelResponse:

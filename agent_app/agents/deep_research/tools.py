@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic_ai import RunContext, ToolFailed
-from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
+from pydantic_ai.messages import ModelMessage, ToolCallPart
 
+from agent_app.agents.conversation import parts_of
 from agent_app.agents.deep_research.models import SearchTask
 from agent_app.agents.deep_research.searching import SEARCH
 from agent_app.database.pool import Pool
@@ -150,12 +151,6 @@ def _calls_before(ctx: RunContext[Any], name: str) -> int:
 
 def calls_before(messages: Sequence[ModelMessage], name: str, tool_call_id: str | None) -> int:
     """Return how many calls of a tool a conversation has before the one of that ID."""
-    count = 0
-    for message in messages:
-        if isinstance(message, ModelResponse):
-            for part in message.parts:
-                if isinstance(part, ToolCallPart) and part.tool_name == name:
-                    if part.tool_call_id == tool_call_id:
-                        return count
-                    count += 1
-    return count
+    calls = [part for part in parts_of(messages, ToolCallPart) if part.tool_name == name]
+    ids = [call.tool_call_id for call in calls]
+    return ids.index(tool_call_id) if tool_call_id in ids else len(ids)

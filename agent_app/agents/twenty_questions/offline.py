@@ -2,16 +2,10 @@
 
 from collections.abc import Mapping
 
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    TextPart,
-    ToolCallPart,
-    UserPromptPart,
-)
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
+from agent_app.agents.conversation import prompts_of
 from agent_app.agents.twenty_questions.history import is_right_guess, played_turns
 from agent_app.agents.twenty_questions.information import as_turn
 from agent_app.agents.twenty_questions.models import Asked, Reply
@@ -49,7 +43,7 @@ def _say(text: str) -> ModelResponse:
 
 
 def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-    reply = look_up(Asked.model_validate_json(_last_prompt(messages)))
+    reply = look_up(Asked.model_validate_json(prompts_of(messages)[-1]))
     return ModelResponse([ToolCallPart(info.output_tools[0].name, reply.model_dump(mode="json"))])
 
 
@@ -59,17 +53,6 @@ def look_up(asked: Asked) -> Reply:
     if thing is None or question is None:
         return Reply(remark=f"The table has no answer to this ({PLAYER}).")
     return Reply(answer=thing.answers[question.key], remark=PLAYER)
-
-
-def _last_prompt(messages: list[ModelMessage]) -> str:
-    prompts = [
-        part.content
-        for message in messages
-        if isinstance(message, ModelRequest)
-        for part in message.parts
-        if isinstance(part, UserPromptPart)
-    ]
-    return str(prompts[-1])
 
 
 QUESTIONER_MODEL = FunctionModel(_play, model_name="offline")
