@@ -40,7 +40,7 @@ from agent_app.agents.deep_research.prompts import (
     SEARCHER,
 )
 from agent_app.agents.deep_research.searching import attempt_search
-from agent_app.agents.deep_research.tools import calls_before, read, search
+from agent_app.agents.deep_research.tools import earlier_calls, read, search
 from agent_app.durability.catalog import durable
 
 if TYPE_CHECKING:  # half a second of imports, for a key's name
@@ -133,7 +133,7 @@ analyst.tool(read)
 async def extra_search(ctx: RunContext[Analysis], query: str) -> SearchOutcome:
     """Let one more search be made, and return what it has found."""
     task = ctx.deps.task
-    if calls_before(ctx.messages, EXTRA_SEARCH, ctx.tool_call_id) >= task.max_searches:
+    if earlier_calls(ctx, EXTRA_SEARCH) >= task.max_searches:
         raise ToolFailed("No search is left. Answer with what there is.")
     wanted = SearchTask(
         question=task.question,

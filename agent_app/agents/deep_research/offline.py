@@ -10,6 +10,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from agent_app.agents.conversation import prompts_of
 from agent_app.agents.deep_research.evidence import (
     EXTRA_SEARCH,
+    READ,
     MetPassage,
     extra_searches,
     met_passages,
@@ -69,7 +70,7 @@ def _search(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     if unread and len(messages) == 3:
         return ModelResponse(
             [
-                ToolCallPart("read", {"source": url, "about": task.query}, f"read-{number}")
+                ToolCallPart(READ, {"source": url, "about": task.query}, f"read-{number}")
                 for number, url in enumerate(unread, 1)
             ]
         )

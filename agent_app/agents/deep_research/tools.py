@@ -55,7 +55,7 @@ def research_id() -> str:
 
 async def search(ctx: RunContext[SearchTask], query: str) -> list[Found]:
     """Search for the words of a query; results with a source_id can be quoted at once."""
-    if _calls_before(ctx, "search") > 0:
+    if earlier_calls(ctx, "search") > 0:
         raise ToolFailed("This search was the one there is. Read its results, or answer.")
     pool, run_id = storage().pool, research_id()
     provider = open_provider(ctx.deps.provider, pool=pool, run_id=run_id)
@@ -144,7 +144,7 @@ async def _fetched_source(pool: Pool, url: str, run_id: str) -> str:
         raise ToolFailed(f"{url!r} could not be fetched: {error}") from error
 
 
-def _calls_before(ctx: RunContext[Any], name: str) -> int:
+def earlier_calls(ctx: RunContext[Any], name: str) -> int:
     """Return how many calls of a tool came before this one, those of the same answer included."""
     return calls_before(ctx.messages, name, ctx.tool_call_id)
 
