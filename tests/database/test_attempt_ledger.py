@@ -141,9 +141,12 @@ def test_memory_is_bounded(
 
 
 async def test_waiting_for_a_broken_ledger_ends(database: Database) -> None:
-    """`settle` returns within its limit though nothing can be written."""
-    execute(database, "drop table agent_app.attempt cascade")
+    """`settle` returns within its limit though nothing can be written; the row waits on."""
+    execute(database, "alter table agent_app.attempt rename to gone")
     with attempt_ledger(database) as ledger:
         ledger.put(row())
         async with asyncio.timeout(10):
             await ledger.settle(0.2)
+        execute(database, "alter table agent_app.gone rename to attempt")
+        await asyncio.to_thread(wait_until, lambda: read(database))
+    assert [r["attempt_number"] for r in read(database)] == [1]

@@ -69,13 +69,18 @@ def buffers(node: Plan) -> int:
     return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
-def check(plan: Plan, *, max_buffers: int = MAX_BUFFERS) -> None:
-    """Assert that a plan reads little, and does it in time."""
-    assert scanned_whole(plan["Plan"]) == set()
-    assert buffers(plan["Plan"]) <= max_buffers
-    assert plan["median_ms"] < LIMIT_MS
-    # From 100,000 on a server that compiles queries would do so, for longer than it executes them.
-    assert plan["Plan"]["Total Cost"] < 100_000
+def excesses(plan: Plan) -> list[str]:
+    """Return what a plan has too much of; nothing where it reads little, and does it in time."""
+    node = plan["Plan"]
+    whole, pages, cost = scanned_whole(node), buffers(node), node["Total Cost"]
+    is_kept = {
+        f"reads the whole of {sorted(whole)}": not whole,
+        f"touches {pages} pages": pages <= MAX_BUFFERS,
+        f"takes {plan['median_ms']} ms": plan["median_ms"] < LIMIT_MS,
+        # From 100,000 on a server that compiles queries would do so, for longer than it executes.
+        f"costs {cost}": cost < 100_000,
+    }
+    return [excess for excess, is_within in is_kept.items() if not is_within]
 
 
 _PAGE = "order by created_at desc limit 50"
@@ -104,7 +109,8 @@ QUERIES = {
 @pytest.mark.parametrize("name", list(QUERIES))
 def test_query_of_a_person_is_fast(many: Database, name: str) -> None:
     """What a person types at a prompt is served by indexes: ours make a view's columns sortable."""
-    check(explain(many, f"select * from agent_app.{QUERIES[name]}"))  # noqa: S608 - ours
+    plan = explain(many, f"select * from agent_app.{QUERIES[name]}")  # noqa: S608 - ours
+    assert excesses(plan) == []
 
 
 MOMENT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -135,7 +141,7 @@ def test_listing_is_fast(many: Database, name: str, monkeypatch: pytest.MonkeyPa
             row = connection.execute("select md5(%s) as run_id", (number,)).fetchone()
         assert row is not None
         filters["after"] = row["run_id"]
-    check(explain(many, *listing(many, filters, monkeypatch)))
+    assert excesses(explain(many, *listing(many, filters, monkeypatch))) == []
 
 
 def listing(
