@@ -41,6 +41,8 @@ class Hooks:
     """SIGSTOP to itself when this place is reached for the n-th time."""
     hold_from: int | None = None
     """The n-th body to start, and every later one, waits until `gate` exists."""
+    hold_bodies: tuple[str, ...] = ()
+    """Bodies of these names wait for it too: where several start at once, no number is theirs."""
     gate: str = ""
     pause_s: float = 0.0
     """Seconds that each body takes longer."""
@@ -155,7 +157,7 @@ def _surround_body(owner: type, method: str, name_of: Callable[..., str]) -> Non
         body = name_of(*args)
         _write("start", body)
         number = reach("start")
-        await _wait_for_gate(number)
+        await _wait_for_gate(number, body)
         await asyncio.sleep(hooks.pause_s)
         try:
             return await inner(*args, **options)
@@ -218,8 +220,9 @@ def _write(phase: Phase, body: str, note: str = "") -> None:
     append_effect(hooks.effects, Effect(phase, run_id, number, body, os.getpid(), note))
 
 
-async def _wait_for_gate(number: int) -> None:
-    while hooks.hold_from is not None and number >= hooks.hold_from:
+async def _wait_for_gate(number: int, body: str) -> None:
+    is_late = hooks.hold_from is not None and number >= hooks.hold_from
+    while is_late or body in hooks.hold_bodies:
         if os.path.exists(hooks.gate):  # noqa: ASYNC240  # a stat, in a test
             break
         await asyncio.sleep(0.01)

@@ -69,6 +69,7 @@ class Laboratory:
         self,
         *arguments: str,
         hold_from: int | None = None,
+        hold_bodies: tuple[str, ...] = (),
         pause_s: float = 0.0,
         kill: tuple[str, int] | None = None,
         stop: tuple[str, int] | None = None,
@@ -79,6 +80,7 @@ class Laboratory:
             kill=kill,
             stop=stop,
             hold_from=hold_from,
+            hold_bodies=hold_bodies,
             gate=str(self.gate),
             pause_s=pause_s,
         )

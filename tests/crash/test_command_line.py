@@ -17,6 +17,8 @@ from tests.helpers import wait_until
 
 GAME = ("run", "twenty-questions", "rabbit", "--json", "--id")
 DIGGERS = ("run", "three-diggers", "here there yonder", "--json", "--id")
+TOOLS = ("left", "right")
+"""What each of the three does behind its first model call."""
 KILLS = 10
 
 
@@ -109,7 +111,7 @@ def test_cancel_from_another_process_stops_the_tools_of_all_children(
     laboratory: Laboratory,
 ) -> None:
     """`cancel` ends a run whose children's tools sleep, and each of the children."""
-    life = laboratory.command(*DIGGERS, "r", hold_from=4)
+    life = laboratory.command(*DIGGERS, "r", hold_bodies=TOOLS)
     laboratory.wait_for_starts(9)
     cancel = laboratory.command("cancel", "r")
     assert cancel.wait() == 0
@@ -123,7 +125,7 @@ def test_cancel_from_another_process_stops_the_tools_of_all_children(
 
 def test_waiting_process_goes_on_when_the_executing_one_dies(laboratory: Laboratory) -> None:
     """The same command twice: the second waits, and takes the run over when the first dies."""
-    first = laboratory.command(*DIGGERS, "r", hold_from=4)
+    first = laboratory.command(*DIGGERS, "r", hold_bodies=TOOLS)
     laboratory.wait_for_starts(9)
     second = laboratory.command(*DIGGERS, "r")
     wait_until(lambda: "Another process executes it" in second.stderr, 30)

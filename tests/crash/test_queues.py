@@ -25,9 +25,11 @@ def enqueue(laboratory: Laboratory, count: int, queue: str = "runs") -> None:
     )
 
 
-def start_worker(laboratory: Laboratory, *, hold_from: int | None = None) -> Life:
+def start_worker(
+    laboratory: Laboratory, *, hold_from: int | None = None, hold_bodies: tuple[str, ...] = ()
+) -> Life:
     """Start a worker and wait until it is ready."""
-    life = laboratory.command("worker", hold_from=hold_from)
+    life = laboratory.command("worker", hold_from=hold_from, hold_bodies=hold_bodies)
     wait_until(lambda: "is ready" in life.stderr, 60)
     return life
 
@@ -65,7 +67,7 @@ def limited(laboratory: Laboratory) -> Laboratory:
 def test_another_worker_finishes_what_a_killed_one_had(limited: Laboratory, tell: Tell) -> None:
     """Runs in flight go back to their queue; all finish elsewhere, no finished step again."""
     enqueue(limited, 10)
-    first = start_worker(limited, hold_from=7)
+    first = start_worker(limited, hold_bodies=("right",))
     limited.wait_for_starts(9)  # a model and two tools of each of its runs; three tools are held
     wait_until(lambda: len(limited.steps()) == 6, 60)
     held = {e.run_id for e in limited.effects()}
